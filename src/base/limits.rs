@@ -1,0 +1,40 @@
+//! Every bound in one place. At a bound we shed new work with a clear answer; calls in progress go first (DESIGN §2.7).
+
+/// Longest SIP message accepted, bytes. Offsets into a message fit in 16 bits.
+pub const MESSAGE_BYTES: usize = 65_535;
+/// Most header fields in one message.
+pub const HEADERS: usize = 256;
+/// Longest SDP or other body we keep for a call, bytes.
+pub const BODY_BYTES: usize = 32_768;
+/// Most m-lines in one SDP.
+pub const MEDIA_LINES: usize = 8;
+/// Most payload types in one m-line.
+pub const FORMATS: usize = 32;
+/// Longest extension number, domain label or dialled string we route, bytes.
+pub const NUMBER_BYTES: usize = 64;
+/// Longest user part, display name or User-Agent we store, bytes.
+pub const TEXT_BYTES: usize = 256;
+/// Most Route and Record-Route entries of a dialog.
+pub const ROUTES: usize = 16;
+/// Longest route set, contact or identity of a dialog we keep, bytes.
+pub const DIALOG_BYTES: usize = 4_096;
+/// Early dialogs of one outgoing INVITE; more forks than this are ignored.
+pub const EARLY_DIALOGS: usize = 8;
+/// Contacts one call forks to.
+pub const FORK: usize = 16;
+/// Calls at once, unless configured otherwise.
+pub const CALLS: usize = 10_000;
+/// Bindings at once, unless configured otherwise.
+pub const BINDINGS: usize = 100_000;
+/// Server transactions at once; above it requests that start new work get 503.
+pub const TRANSACTIONS: usize = 200_000;
+/// Nonces remembered for replay checks.
+pub const NONCES: usize = 200_000;
+/// Bytes of trace kept for one call.
+pub const TRACE_BYTES: usize = 16 * 1024;
+/// Bytes of trace kept in all.
+pub const TRACE_TOTAL_BYTES: usize = 256 * 1024 * 1024;
+/// Requests of one leg waiting for their turn (re-INVITEs after glare, INFOs).
+pub const LEG_BACKLOG: usize = 16;
+/// TCP connections at once, unless configured otherwise.
+pub const CONNECTIONS: usize = 20_000;

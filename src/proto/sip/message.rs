@@ -1,0 +1,6 @@
+use bytes::Bytes;
+
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub bytes: Bytes,
+}
