@@ -1,0 +1,26 @@
+//! Bodies of calls: the session description in a message, alone or in a multipart.
+
+use crate::base::limits;
+use crate::proto::sdp::{self, Sdp};
+use crate::proto::sip::message::{Message, Name};
+
+/// The description a message carries: none, one, or the status it is refused with (400, 413, 415).
+pub fn description(message: &Message) -> Result<Option<Sdp>, u16> {
+    let body = message.body_slice();
+    if body.is_empty() {
+        return Ok(None);
+    }
+    if body.len() > limits::BODY_BYTES {
+        return Err(413);
+    }
+    let encoding = message.header(Name::ContentEncoding).unwrap_or(b"identity");
+    if !encoding.eq_ignore_ascii_case(b"identity") {
+        return Err(415);
+    }
+    let kind = message.header(Name::ContentType).unwrap_or(b"application/sdp");
+    let Some(text) = sdp::body::find(kind, body) else { return Err(415) };
+    match Sdp::parse(text) {
+        Ok(sdp) => Ok(Some(sdp)),
+        Err(_) => Err(400),
+    }
+}

@@ -1,0 +1,249 @@
+//! A pair of legs that hear each other: their media wiring, and offers and answers carried from one to the other.
+//!
+//! Invariant: what the media plane was told of a leg's ports follows from the descriptions of the pair alone (`wire`), so it
+//! is recomputed after each change and sent only where it differs.
+
+use crate::base::cause::Cause;
+use crate::base::ids::{CallId, LegId, PortId, TransactionId};
+use crate::engine::Engine;
+use crate::engine::event::{CallState, EventBody};
+use crate::engine::io::Output;
+use crate::engine::leg::{Exchange, Leg};
+use crate::engine::media::{MediaCommand, Stream};
+use crate::engine::negotiate::{self, Held};
+use crate::engine::ports::User;
+use crate::proto::sdp::Sdp;
+use crate::proto::sip::message::Message;
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+impl Engine {
+    /// The peer of `leg` offers something new.
+    pub(super) fn on_offered(&mut self, call: CallId, leg: LegId) {
+        let Some(partner) = self.calls.get(&call).and_then(|call| call.partner(leg)) else {
+            return self.answer_alone(call, leg);
+        };
+        if self.legs.get(&leg).is_some_and(Leg::offer_repeats) {
+            return self.answer_alone(call, leg);
+        }
+        let Some(offer) = self.legs.get(&leg).and_then(|leg| leg.sdp.remote().cloned()) else { return };
+        self.ensure_ports(partner, &offer);
+        self.ensure_ports(leg, &offer);
+        let Some(other) = self.legs.get_mut(&partner) else { return };
+        let addresses = other.media_addresses(&self.core);
+        let before = other.sdp.clone();
+        if other.is_asked_for_offer() {
+            let text = other.sdp.offer(&offer, &addresses);
+            other.offer_late(&mut self.core, text);
+            return;
+        }
+        let text = other.sdp.offer(&offer, &addresses);
+        if before.local() == Some(&text) {
+            // Nothing in it concerns the partner: a refresh, or another address of the peer.
+            other.sdp = before;
+            return self.answer_alone(call, leg);
+        }
+        if other.can_offer() {
+            other.reoffer(&mut self.core, Some(text));
+            return;
+        }
+        other.sdp = before;
+        self.refuse_offer(leg, 491);
+    }
+
+    /// The peer of `leg` wants an offer; it is its partner's to make.
+    pub(super) fn on_asked_for_offer(&mut self, call: CallId, leg: LegId) {
+        let partner = self.calls.get(&call).and_then(|call| call.partner(leg));
+        match partner.and_then(|partner| self.legs.get_mut(&partner)) {
+            Some(partner) if partner.can_offer() => {
+                partner.reoffer(&mut self.core, None);
+            }
+            Some(_) => self.refuse_offer(leg, 491),
+            None => self.refuse_offer(leg, 488),
+        }
+    }
+
+    /// The peer of `leg` answered what its partner offered.
+    pub(super) fn on_accepted(&mut self, call: CallId, leg: LegId) {
+        if let Some(partner) = self.calls.get(&call).and_then(|call| call.partner(leg)) {
+            let owes = self.legs.get(&partner).is_some_and(|partner| partner.exchange == Exchange::Theirs);
+            if owes {
+                self.answer_from(partner, leg);
+            }
+        }
+        self.rewire(call);
+    }
+
+    /// The peer of `leg` refused what its partner offered.
+    pub(super) fn on_offer_refused(&mut self, call: CallId, leg: LegId, status: u16) {
+        if let Some(partner) = self.calls.get(&call).and_then(|call| call.partner(leg)) {
+            let status = match status {
+                415 | 488 | 491 | 500 | 503 => status,
+                _ => 488,
+            };
+            self.refuse_offer(partner, status);
+        }
+        self.rewire(call);
+    }
+
+    /// A leg whose peer was answered with a description that does not fit its partner gets a new offer.
+    pub(super) fn offer_own(&mut self, call: CallId, leg: LegId) {
+        let Some(partner) = self.calls.get(&call).and_then(|call| call.partner(leg)) else { return };
+        let Some(wishes) = self.legs.get(&partner).and_then(|partner| partner.sdp.wishes()) else { return };
+        let Some(leg) = self.legs.get_mut(&leg).filter(|leg| leg.can_offer()) else { return };
+        let addresses = leg.media_addresses(&self.core);
+        let text = leg.sdp.offer(&wishes, &addresses);
+        leg.offer_own(&mut self.core, text);
+        if let Some(call) = self.calls.get_mut(&call) {
+            call.reoffer_due = false;
+        }
+    }
+
+    /// Carries an INFO or MESSAGE to the partner.
+    pub(super) fn carry(&mut self, call: CallId, leg: LegId, tx: TransactionId, request: &Message) {
+        let partner = self.calls.get(&call).and_then(|call| call.partner(leg));
+        let carried = match partner.and_then(|partner| self.legs.get_mut(&partner)) {
+            Some(partner) => partner.carry(&mut self.core, leg, tx, request),
+            None => false,
+        };
+        if !carried && let Some(leg) = self.legs.get_mut(&leg) {
+            leg.carried(&mut self.core, tx, request, 480);
+        }
+    }
+
+    /// Answers a peer's offer from what is known, without asking a partner.
+    fn answer_alone(&mut self, call: CallId, leg: LegId) {
+        let pair = self.calls.get(&call).and_then(|call| call.pair);
+        let other = pair.and_then(|(a, b)| [a, b].into_iter().find(|other| *other != leg));
+        match other {
+            Some(other) => self.answer_from(leg, other),
+            None => self.refuse_offer(leg, 488),
+        }
+        self.rewire(call);
+    }
+
+    /// Answers the offer of `leg`'s peer with what `partner`'s peer said last.
+    fn answer_from(&mut self, leg: LegId, partner: LegId) {
+        let Some(remote) = self.legs.get(&partner).and_then(|partner| partner.sdp.remote().cloned()) else {
+            return self.refuse_offer(leg, 488);
+        };
+        if let Some(offer) = self.legs.get(&leg).and_then(|leg| leg.sdp.remote().cloned()) {
+            self.ensure_ports(leg, &offer);
+        }
+        let Some(leg) = self.legs.get_mut(&leg) else { return };
+        let addresses = leg.media_addresses(&self.core);
+        match leg.sdp.answer(&remote, &addresses) {
+            Ok(text) => leg.accept(&mut self.core, text),
+            Err(why) => {
+                self.core.io.decide(leg.call, format!("no answer for {}: {why}", leg.number));
+                leg.refuse_offer(&mut self.core, 488);
+            }
+        }
+    }
+
+    fn refuse_offer(&mut self, leg: LegId, status: u16) {
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.refuse_offer(&mut self.core, status);
+        }
+    }
+
+    /// The answer the caller gets from what a called leg's peer said. The caller has one stable answer: once given, it is
+    /// given again (DESIGN: never a changed answer within one dialog).
+    pub(super) fn answer_for_caller(&mut self, caller: LegId, from: LegId) -> Option<Bytes> {
+        let remote = self.legs.get(&from)?.sdp.remote()?.clone();
+        if let Some(given) = self.legs.get(&caller)?.sdp.local() {
+            return Some(given.clone());
+        }
+        let caller = self.legs.get_mut(&caller)?;
+        let addresses = caller.media_addresses(&self.core);
+        caller.sdp.answer(&remote, &addresses).ok()
+    }
+
+    /// Whether the caller's answer, given while another branch was heard, fits what `winner`'s peer said.
+    pub(super) fn answer_fits(&self, caller: LegId, winner: LegId) -> bool {
+        let given = self.legs.get(&caller).and_then(|leg| leg.sdp.local());
+        let given = given.and_then(|text| Sdp::parse(text).ok());
+        let won = self.legs.get(&winner).and_then(|leg| leg.sdp.remote());
+        match (given, won) {
+            (Some(given), Some(won)) => negotiate::compatible(&given, won),
+            _ => true,
+        }
+    }
+
+    /// Takes the ports a description needs that the leg has not got; false when there are none.
+    pub(super) fn ensure_ports(&mut self, leg: LegId, description: &Sdp) -> bool {
+        let wanted = negotiate::streams(description).max(1);
+        self.take_ports(leg, wanted)
+    }
+
+    pub(super) fn take_ports(&mut self, leg: LegId, wanted: usize) -> bool {
+        let Some(leg) = self.legs.get_mut(&leg) else { return false };
+        while leg.ports.len() < wanted {
+            let user = User { call: leg.call, leg: leg.id };
+            let Some(grant) = self.ports.take(leg.flow.local, user) else {
+                self.core.io.decide(leg.call, "no media port is free: enlarge rtp.ports");
+                return false;
+            };
+            leg.ports.push(grant);
+        }
+        true
+    }
+
+    /// Gives a leg's ports back.
+    pub(super) fn release_ports(&mut self, leg: LegId) {
+        let Some(leg) = self.legs.get_mut(&leg) else { return };
+        let grants = std::mem::take(&mut leg.ports);
+        leg.wired.clear();
+        if let Some(call) = self.calls.get_mut(&leg.call) {
+            call.leaving += grants.len();
+        }
+        for grant in grants {
+            self.ports.release(grant, &mut self.core.io.out);
+        }
+    }
+
+    /// Tells the media plane what changed for the pair of a call.
+    pub(super) fn rewire(&mut self, call: CallId) {
+        let Some((a, b)) = self.calls.get(&call).and_then(|call| call.pair) else { return };
+        let [Some(a), Some(b)] = self.legs.get_disjoint_mut([&a, &b]) else { return };
+        let wiring = negotiate::wire(&a.sdp, &ports(a), &b.sdp, &ports(b));
+        for (port, stream) in wiring {
+            let leg = if a.ports.iter().any(|grant| grant.port == port) { &mut *a } else { &mut *b };
+            set_stream(leg, port, stream, &mut self.core.io.out);
+        }
+        let held = negotiate::held(&a.sdp) != Held::No || negotiate::held(&b.sdp) != Held::No;
+        self.show_hold(call, held);
+    }
+
+    fn show_hold(&mut self, call: CallId, held: bool) {
+        let Some(call) = self.calls.get_mut(&call).filter(|call| call.bridged && !call.is_over()) else { return };
+        let state = if held { CallState::Hold } else { CallState::Connected };
+        if call.state != state {
+            call.state = state;
+            self.core.io.event(EventBody::CallState { call: call.id, state });
+        }
+    }
+
+    /// Hangs a leg up and takes its ports back.
+    pub(super) fn drop_leg(&mut self, leg: LegId, cause: Cause) {
+        self.release_ports(leg);
+        if let Some(leg) = self.legs.get_mut(&leg) {
+            leg.hang_up(&mut self.core, cause);
+        }
+    }
+}
+
+fn ports(leg: &Leg) -> SmallVec<[PortId; 2]> {
+    leg.ports.iter().map(|grant| grant.port).collect()
+}
+
+fn set_stream(leg: &mut Leg, port: PortId, stream: Stream, out: &mut Vec<Output>) {
+    let Some(at) = leg.ports.iter().position(|grant| grant.port == port) else { return };
+    if leg.wired.len() <= at {
+        leg.wired.resize(at + 1, Stream::default());
+    }
+    if leg.wired[at] != stream {
+        leg.wired[at] = stream.clone();
+        out.push(Output::Media(MediaCommand::Set { port, stream }));
+    }
+}

@@ -1,0 +1,174 @@
+//! What every machine of the engine shares: the time of the step, timers, randomness, the outputs, transactions, the
+//! dialog index and the queue of what legs have to say to their calls.
+//!
+//! Invariant: everything that leaves the engine leaves through here, in the order it was decided.
+
+use crate::base::cause::{Cause, phrase};
+use crate::base::ids::{CallId, LegId, RecordSeq, TransactionId};
+use crate::base::map::{Map, Seeded};
+use crate::base::now::Now;
+use crate::base::rng::Rng;
+use crate::base::timers::TimerSet;
+use crate::engine::config::EngineConfig;
+use crate::engine::dialog::DialogKey;
+use crate::engine::event::{Event, EventBody, TraceEntry};
+use crate::engine::flow::Flow;
+use crate::engine::io::Output;
+use crate::engine::leg::{LegEvent, LegTimer};
+use crate::engine::record::{Record, RecordBody};
+use crate::engine::transaction::Transactions;
+use crate::proto::sip::message::Message;
+use crate::proto::sip::writer::Writer;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+/// What a timer is for. Each fires once.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TimerKey {
+    /// Timers A, E, G: send the transaction's last message again.
+    Retransmit(TransactionId),
+    /// Timers B, D, F, H, I, J, K, L, M: the transaction's time in its state is over.
+    Expire(TransactionId),
+    /// A timer of a leg.
+    Leg(LegId, LegTimer),
+    /// A timer an app asked for, recognised by its number.
+    App(CallId, u32),
+}
+
+/// Time, chance, configuration and outputs of the step being handled.
+pub struct Io {
+    pub now: Now,
+    pub config: EngineConfig,
+    pub rng: Rng,
+    pub timers: TimerSet<TimerKey>,
+    pub out: Vec<Output>,
+    event_seq: u64,
+    record_seq: u64,
+}
+
+pub struct Core {
+    pub io: Io,
+    pub tx: Transactions,
+    pub dialogs: Map<DialogKey, LegId>,
+    /// What legs said during this step and their calls have not heard yet.
+    pub said: VecDeque<(LegId, LegEvent)>,
+}
+
+impl Core {
+    pub fn new(config: EngineConfig, mut rng: Rng) -> Core {
+        let seeded = Seeded::new(&mut rng);
+        let timers = config.timers;
+        let limit = config.limits.transactions;
+        let io = Io {
+            now: Now::default(),
+            config,
+            rng,
+            timers: TimerSet::default(),
+            out: Vec::new(),
+            event_seq: 0,
+            record_seq: 0,
+        };
+        Core {
+            tx: Transactions::new(timers, limit, &seeded),
+            dialogs: Map::with_hasher(seeded),
+            said: VecDeque::new(),
+            io,
+        }
+    }
+
+    pub fn say(&mut self, leg: LegId, event: LegEvent) {
+        self.said.push_back((leg, event));
+    }
+
+    /// A response to `request` with our Server header, for the caller to extend.
+    pub fn reply(&self, request: &Message, flow: &Flow, status: u16, to_tag: Option<&[u8]>) -> Writer {
+        Writer::reply_to(request, status, phrase(status), to_tag, flow.remote)
+    }
+
+    /// Answers a request outside dialogs with a bare status and a fresh To tag.
+    pub fn refuse(&mut self, tx: TransactionId, request: &Message, flow: &Flow, status: u16) {
+        self.refuse_with(tx, request, flow, status, &[]);
+    }
+
+    /// The same with more header fields.
+    pub fn refuse_with(
+        &mut self,
+        tx: TransactionId,
+        request: &Message,
+        flow: &Flow,
+        status: u16,
+        headers: &[(&str, &str)],
+    ) {
+        let tag = self.io.rng.token::<12>();
+        let mut writer = self.reply(request, flow, status, Some(&tag));
+        for (name, value) in headers {
+            writer.header(name, value);
+        }
+        writer.header("Server", &*self.io.config.software);
+        self.tx.respond(&mut self.io, tx, status, writer.finish());
+    }
+
+    /// 503 with a Retry-After spread over 5 to 20 s, so that those refused don't come back all at once.
+    pub fn shed(&mut self, tx: TransactionId, request: &Message, flow: &Flow, cause: Cause) {
+        let wait = 5 + self.io.rng.below(16);
+        let reason = reason(cause);
+        self.refuse_with(tx, request, flow, 503, &[("Retry-After", &wait.to_string()), ("Reason", &reason)]);
+    }
+}
+
+impl Io {
+    pub fn event(&mut self, body: EventBody) {
+        let event = Event { seq: self.event_seq, at: self.now.wall, body };
+        self.event_seq += 1;
+        self.out.push(Output::Event(event));
+    }
+
+    pub fn record(&mut self, body: RecordBody) -> RecordSeq {
+        let seq = RecordSeq(self.record_seq);
+        self.record_seq += 1;
+        self.out.push(Output::Record(Record { seq, body }));
+        seq
+    }
+
+    pub fn decide(&mut self, call: CallId, text: impl Into<Box<str>>) {
+        self.event(EventBody::Trace { call, entry: TraceEntry::Decision { text: text.into() } });
+    }
+
+    pub fn trace_sent(&mut self, call: CallId, leg: LegId, flow: &Flow, bytes: &Bytes) {
+        let entry = TraceEntry::Sent { leg, flow: *flow, bytes: bytes.clone() };
+        self.event(EventBody::Trace { call, entry });
+    }
+
+    pub fn trace_received(&mut self, call: CallId, leg: LegId, flow: &Flow, message: &Message) {
+        let entry = TraceEntry::Received { leg, flow: *flow, bytes: message.bytes().clone() };
+        self.event(EventBody::Trace { call, entry });
+    }
+
+    /// The address peers of this flow reach us at, for Via, Contact and c=.
+    pub fn our_address(&self, flow: &Flow) -> SocketAddr {
+        match self.config.listeners.get(usize::from(flow.listener.0)) {
+            Some(listener) => listener.advertise.unwrap_or(SocketAddr::new(flow.local, listener.bind.port())),
+            None => SocketAddr::new(flow.local, 5060),
+        }
+    }
+
+    /// Our Contact towards a peer of this flow, without angle brackets.
+    pub fn our_contact(&self, flow: &Flow, user: &str) -> String {
+        let address = self.our_address(flow);
+        let at = if user.is_empty() { "" } else { "@" };
+        if flow.transport.is_reliable() {
+            format!("sip:{user}{at}{address};transport={}", flow.transport.param())
+        } else {
+            format!("sip:{user}{at}{address}")
+        }
+    }
+}
+
+/// The value of a Reason header for a cause (RFC 3326).
+pub fn reason(cause: Cause) -> String {
+    match cause {
+        Cause::AnsweredElsewhere => "SIP;cause=200;text=\"Call completed elsewhere\"".to_owned(),
+        _ => format!("Q.850;cause={};text=\"{}\"", cause.q850(), cause.text()),
+    }
+}

@@ -1,0 +1,193 @@
+//! Later offers and answers of a leg (RFC 3264): re-INVITE and UPDATE from the peer, our own re-INVITEs, glare.
+
+use super::uas::finish;
+use super::{Exchange, Leg, LegEvent, State};
+use crate::base::ids::TransactionId;
+use crate::engine::core::Core;
+use crate::proto::sip::message::Message;
+use bytes::Bytes;
+
+/// What an INVITE of ours is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Kind {
+    First,
+    /// The partner's offer, carried on; its answer goes back.
+    Reoffer,
+    /// An offer of our own: the caller's description no longer fits the one who answered.
+    Own,
+    /// A session refresh: nothing changes.
+    Refresh,
+}
+
+/// A re-INVITE or UPDATE of the peer that waits for the call.
+pub struct Asked {
+    tx: TransactionId,
+    request: Message,
+    update: bool,
+    /// The offer says what the peer has said before.
+    repeats: bool,
+}
+
+impl Leg {
+    /// Whether an offer of ours may go out now.
+    pub fn can_offer(&self) -> bool {
+        self.state == State::Up
+            && self.exchange == Exchange::Idle
+            && self.outgoing.is_none()
+            && self.unacked.is_none()
+            && self.asked.is_none()
+            && self.incoming.is_none()
+    }
+
+    pub(super) fn on_reinvite(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {
+        if self.incoming.is_some() || self.asked.is_some() {
+            return self.retry_later(core, tx, request);
+        }
+        let ours = self.outgoing.is_some() || self.exchange != Exchange::Idle;
+        if ours || self.state != State::Up {
+            return self.respond_plain(core, tx, request, 491);
+        }
+        if Leg::interval_too_small(core, request) {
+            return self.refuse_interval(core, tx, request);
+        }
+        let offer = match Leg::description(request) {
+            Ok(offer) => offer,
+            Err(status) => return self.respond_plain(core, tx, request, status),
+        };
+        let repeats = offer.as_ref().is_some_and(|offer| self.sdp.repeats(offer));
+        self.begin(tx, request, false, repeats);
+        let trying = core.reply(request, &self.flow, 100, None).finish();
+        core.tx.respond(&mut core.io, tx, 100, trying);
+        let Some(offer) = offer else { return core.say(self.id, LegEvent::AskedForOffer) };
+        if !self.set_offer(core, offer) {
+            return self.refuse_offer(core, 488);
+        }
+        self.exchange = Exchange::Theirs;
+        core.say(self.id, LegEvent::Offered);
+    }
+
+    pub(super) fn on_update(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {
+        let offer = match Leg::description(request) {
+            Ok(offer) => offer,
+            Err(status) => return self.respond_plain(core, tx, request, status),
+        };
+        if Leg::interval_too_small(core, request) {
+            return self.refuse_interval(core, tx, request);
+        }
+        let Some(offer) = offer else {
+            self.refresh_target(request);
+            let mut writer = self.reply_dialog(core, request, 200);
+            self.settle_session_as_uas(core, request, &mut writer);
+            return self.respond(core, tx, 200, writer.finish());
+        };
+        // RFC 3311 §5.2: 500 while its own offer waits, 491 while ours does.
+        if self.asked.is_some() || self.exchange == Exchange::Theirs {
+            return self.retry_later(core, tx, request);
+        }
+        if self.exchange == Exchange::Ours || self.outgoing.is_some() && self.state == State::Up {
+            return self.respond_plain(core, tx, request, 491);
+        }
+        let repeats = self.sdp.repeats(&offer);
+        self.begin(tx, request, true, repeats);
+        if !self.set_offer(core, offer) {
+            return self.refuse_offer(core, 488);
+        }
+        self.exchange = Exchange::Theirs;
+        core.say(self.id, LegEvent::Offered);
+    }
+
+    fn begin(&mut self, tx: TransactionId, request: &Message, update: bool, repeats: bool) {
+        self.refresh_target(request);
+        self.asked = Some(Asked { tx, request: request.clone(), update, repeats });
+    }
+
+    fn refresh_target(&mut self, request: &Message) {
+        if let Some(dialog) = &mut self.dialog {
+            dialog.refresh_target(request);
+        }
+    }
+
+    /// RFC 3261 §14.2: another request of the same kind is being worked on.
+    fn retry_later(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {
+        let wait = core.io.rng.below(11);
+        let mut writer = self.reply(core, request, 500);
+        writer.header_fmt("Retry-After", format_args!("{wait}"));
+        self.respond(core, tx, 500, writer.finish());
+    }
+
+    fn refuse_interval(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {
+        let min_se = core.io.config.session.min_se;
+        let mut writer = self.reply(core, request, 422);
+        writer.header_fmt("Min-SE", format_args!("{min_se}"));
+        self.respond(core, tx, 422, writer.finish());
+    }
+
+    /// Answers the peer's offer, in whatever it came.
+    pub fn accept(&mut self, core: &mut Core, sdp: Bytes) {
+        if self.exchange != Exchange::Theirs {
+            return;
+        }
+        self.exchange = Exchange::Idle;
+        if let Some(cseq) = self.late_ack {
+            return self.acknowledge(core, cseq, Some(sdp));
+        }
+        let Some(Asked { tx, request, update }) = self.asked.take() else { return };
+        if !update {
+            return self.send_2xx(core, tx, &request, Some(sdp), false);
+        }
+        let mut writer = self.reply_dialog(core, &request, 200);
+        self.settle_session_as_uas(core, &request, &mut writer);
+        self.respond(core, tx, 200, finish(writer, Some(sdp)));
+    }
+
+    /// Whether the peer's offer repeats its last description, as a session refresh does.
+    pub fn offer_repeats(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| asked.repeats)
+    }
+
+    /// Whether the peer's re-INVITE waits for an offer of ours.
+    pub fn is_asked_for_offer(&self) -> bool {
+        self.asked.is_some() && self.exchange == Exchange::Idle
+    }
+
+    /// Answers a re-INVITE that had no offer with ours; the ACK brings the answer.
+    pub fn offer_late(&mut self, core: &mut Core, sdp: Bytes) {
+        let Some(Asked { tx, request, .. }) = self.asked.take() else { return };
+        self.exchange = Exchange::Ours;
+        self.send_2xx(core, tx, &request, Some(sdp), true);
+    }
+
+    /// Refuses the peer's offer, or its wish for one; all is as before (RFC 3261 §14.2).
+    pub fn refuse_offer(&mut self, core: &mut Core, status: u16) {
+        self.exchange = Exchange::Idle;
+        self.sdp.rollback();
+        self.refuse_asked(core, status);
+    }
+
+    pub(super) fn refuse_asked(&mut self, core: &mut Core, status: u16) {
+        let Some(Asked { tx, request, .. }) = self.asked.take() else { return };
+        let mut writer = self.reply(core, &request, status);
+        if status == 500 {
+            writer.header("Retry-After", "5");
+        }
+        self.respond(core, tx, status, writer.finish());
+    }
+
+    /// Offers the peer a description the partner caused, or asks it for one (None). Check `can_offer` first.
+    pub fn reoffer(&mut self, core: &mut Core, sdp: Option<Bytes>) {
+        self.exchange = if sdp.is_some() { Exchange::Ours } else { Exchange::Idle };
+        self.send_reinvite(core, sdp, Kind::Reoffer);
+    }
+
+    /// Offers the peer a description of our own accord. Check `can_offer` first.
+    pub fn offer_own(&mut self, core: &mut Core, sdp: Bytes) {
+        self.exchange = Exchange::Ours;
+        self.send_reinvite(core, Some(sdp), Kind::Own);
+    }
+
+    pub(super) fn refresh_by_invite(&mut self, core: &mut Core) {
+        let Some(sdp) = self.sdp.local().cloned() else { return };
+        self.exchange = Exchange::Ours;
+        self.send_reinvite(core, Some(sdp), Kind::Refresh);
+    }
+}

@@ -1,0 +1,279 @@
+//! Client transactions: RFC 3261 §17.1, RFC 6026 §7.2. A branch carries the transaction's number and a random part: the
+//! number finds it, the random part keeps others from answering in its place.
+
+use super::{Happening, Owner, Transactions, send};
+use crate::base::cause::Cause;
+use crate::base::ids::TransactionId;
+use crate::base::now::Micros;
+use crate::base::timers::{Lane, TimerId};
+use crate::engine::core::{Io, TimerKey};
+use crate::engine::flow::Flow;
+use crate::proto::sip::message::{Message, Name};
+use crate::proto::sip::method::Method;
+use crate::proto::sip::writer::Writer;
+use bytes::Bytes;
+use std::time::Duration;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    /// Calling or Trying: nothing has come back.
+    Calling,
+    Proceeding,
+    Completed,
+    Accepted,
+}
+
+pub(super) struct Client {
+    owner: Owner,
+    flow: Flow,
+    invite: bool,
+    state: State,
+    /// The random half of the branch.
+    secret: [u8; 12],
+    request: Bytes,
+    /// The ACK of a non-2xx final response.
+    ack: Option<Bytes>,
+    /// The CANCEL of this INVITE, which shares its branch.
+    cancel: Option<TransactionId>,
+    interval: Duration,
+    again: Option<TimerId>,
+    until: Option<Micros>,
+}
+
+/// A request about to be sent: the Via is written, the rest is the caller's.
+pub struct Draft {
+    pub id: TransactionId,
+    secret: [u8; 12],
+    pub writer: Writer,
+}
+
+const COOKIE: &[u8] = b"z9hG4bK";
+
+impl Transactions {
+    /// Begins a request with its Via and Max-Forwards.
+    pub fn draft(&mut self, io: &mut Io, flow: &Flow, method: Method<'_>, uri: &[u8], max_forwards: u8) -> Draft {
+        let id = self.issue();
+        let secret = io.rng.token::<12>();
+        let mut writer = Writer::request(method, uri);
+        let address = io.our_address(flow);
+        let transport = flow.transport.via();
+        let random = std::str::from_utf8(&secret).unwrap_or_default();
+        writer.header_fmt("Via", format_args!("SIP/2.0/{transport} {address};rport;branch=z9hG4bK{:x}-{random}", id.0));
+        writer.header_fmt("Max-Forwards", format_args!("{max_forwards}"));
+        Draft { id, secret, writer }
+    }
+
+    /// Sends a finished draft.
+    pub fn start(&mut self, io: &mut Io, flow: Flow, draft: (TransactionId, [u8; 12]), invite: bool, owner: Owner, request: Bytes) {
+        let (id, secret) = draft;
+        let reliable = flow.transport.is_reliable();
+        let interval = self.timers.t1;
+        let until = io.now.mono + self.timers.t1 * 64;
+        let again = (!reliable).then(|| io.timers.set(io.now.mono + interval, TimerKey::Retransmit(id)));
+        io.timers.set_fixed(Lane::Long, until, TimerKey::Expire(id));
+        send(io, flow, request.clone(), id);
+        let client = Client {
+            owner,
+            flow,
+            invite,
+            state: State::Calling,
+            secret,
+            request,
+            ack: None,
+            cancel: None,
+            interval,
+            again,
+            until: Some(until),
+        };
+        self.clients.insert(id, client);
+    }
+
+    /// Sends the CANCEL of an INVITE that has had a provisional response; the INVITE then has 64·T1 to end
+    /// (RFC 3261 §9.1). False when there is nothing to cancel any more.
+    pub fn cancel(&mut self, io: &mut Io, invite: TransactionId, reason: &str) -> bool {
+        let Some(client) = self.clients.get_mut(&invite) else { return false };
+        if client.state != State::Proceeding || client.cancel.is_some() {
+            return false;
+        }
+        let Some(mut writer) = sibling(&client.request, Method::Cancel, None) else { return false };
+        writer.header("Reason", reason);
+        let (flow, secret) = (client.flow, client.secret);
+        let until = io.now.mono + self.timers.t1 * 64;
+        client.until = Some(until);
+        io.timers.set_fixed(Lane::Long, until, TimerKey::Expire(invite));
+        let id = self.issue();
+        if let Some(client) = self.clients.get_mut(&invite) {
+            client.cancel = Some(id);
+        }
+        self.start(io, flow, (id, secret), false, Owner::Nobody, writer.finish());
+        true
+    }
+
+    /// Forgets a client transaction: nothing it may still hear matters.
+    pub fn abandon(&mut self, io: &mut Io, id: TransactionId) {
+        self.remove_client(io, id);
+    }
+
+    pub(super) fn response(&mut self, io: &mut Io, flow: Flow, message: Message) -> Happening {
+        let Some(id) = self.match_client(&flow, &message) else { return Happening::Nothing };
+        let Some(client) = self.clients.get_mut(&id) else { return Happening::Nothing };
+        let status = message.status().unwrap_or(0);
+        let owner = client.owner;
+        let reliable = client.flow.transport.is_reliable();
+        match (client.state, status) {
+            (State::Calling | State::Proceeding, 100..=199) => {
+                if client.invite {
+                    if let Some(timer) = client.again.take() {
+                        io.timers.cancel(timer);
+                    }
+                    // Timer C; after a CANCEL its own limit stands.
+                    if client.cancel.is_none() {
+                        let until = io.now.mono + self.timers.c;
+                        client.until = Some(until);
+                        client.again = Some(io.timers.set(until, TimerKey::Expire(id)));
+                    }
+                } else {
+                    client.interval = self.timers.t2;
+                }
+                client.state = State::Proceeding;
+                Happening::Response { tx: id, owner, message }
+            }
+            (State::Calling | State::Proceeding, 200..=299) if client.invite => {
+                client.state = State::Accepted;
+                self.linger_client(io, id, self.timers.t1 * 64);
+                Happening::Response { tx: id, owner, message }
+            }
+            (State::Accepted, 200..=299) => Happening::Response { tx: id, owner, message },
+            (State::Calling | State::Proceeding, 200..=699) => {
+                client.state = State::Completed;
+                if client.invite {
+                    let ack = sibling(&client.request, Method::Ack, Some(&message)).map(|mut ack| ack.finish());
+                    if let Some(ack) = &ack {
+                        send(io, client.flow, ack.clone(), id);
+                    }
+                    client.ack = ack;
+                }
+                let wait = match (reliable, client.invite) {
+                    (true, _) => Duration::ZERO,
+                    (false, true) => self.timers.t1 * 64,
+                    (false, false) => self.timers.t4,
+                };
+                self.linger_client(io, id, wait);
+                Happening::Response { tx: id, owner, message }
+            }
+            (State::Completed, 300..=699) => {
+                if let Some(ack) = client.ack.clone() {
+                    send(io, client.flow, ack, id);
+                }
+                Happening::Nothing
+            }
+            _ => Happening::Nothing,
+        }
+    }
+
+    pub(super) fn retransmit_request(&mut self, io: &mut Io, id: TransactionId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        client.again = None;
+        let wanted = match client.state {
+            State::Calling => true,
+            State::Proceeding => !client.invite,
+            State::Completed | State::Accepted => false,
+        };
+        if !wanted {
+            return;
+        }
+        send(io, client.flow, client.request.clone(), id);
+        client.interval *= 2;
+        if !client.invite {
+            client.interval = client.interval.min(self.timers.t2);
+        }
+        client.again = Some(io.timers.set(io.now.mono + client.interval, TimerKey::Retransmit(id)));
+    }
+
+    pub(super) fn expire_client(&mut self, io: &mut Io, id: TransactionId) -> Happening {
+        let Some(client) = self.clients.get(&id) else { return Happening::Nothing };
+        if client.until.is_none_or(|until| until > io.now.mono) {
+            return Happening::Nothing;
+        }
+        match client.state {
+            State::Calling | State::Proceeding => self.client_failed(io, id, Cause::RequestTimeout),
+            State::Completed | State::Accepted => {
+                self.remove_client(io, id);
+                Happening::Nothing
+            }
+        }
+    }
+
+    pub(super) fn client_failed(&mut self, io: &mut Io, id: TransactionId, cause: Cause) -> Happening {
+        let Some(client) = self.remove_client(io, id) else { return Happening::Nothing };
+        match client.state {
+            State::Calling | State::Proceeding => Happening::GaveUp { tx: id, owner: client.owner, cause },
+            State::Completed | State::Accepted => Happening::Nothing,
+        }
+    }
+
+    fn match_client(&self, flow: &Flow, message: &Message) -> Option<TransactionId> {
+        let via = message.via().ok()?;
+        let branch = via.branch?.strip_prefix(COOKIE)?;
+        let dash = memchr::memchr(b'-', branch)?;
+        let number = std::str::from_utf8(&branch[..dash]).ok()?;
+        let id = TransactionId(u64::from_str_radix(number, 16).ok()?);
+        let client = self.clients.get(&id)?;
+        // The random half, and the host the request went to: a response from elsewhere is somebody else's.
+        let genuine = client.secret == branch[dash + 1..] && client.flow.remote.ip() == flow.remote.ip();
+        let cseq = message.cseq().ok()?;
+        match (genuine, cseq.method) {
+            (false, _) => None,
+            (true, Method::Cancel) if client.invite => client.cancel,
+            (true, method) => (client.invite == (method == Method::Invite)).then_some(id),
+        }
+    }
+
+    fn linger_client(&mut self, io: &mut Io, id: TransactionId, wait: Duration) {
+        if wait.is_zero() {
+            self.remove_client(io, id);
+            return;
+        }
+        let lane = if wait == self.timers.t4 { Lane::Short } else { Lane::Long };
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        if let Some(timer) = client.again.take() {
+            io.timers.cancel(timer);
+        }
+        let until = io.now.mono + wait;
+        client.until = Some(until);
+        io.timers.set_fixed(lane, until, TimerKey::Expire(id));
+    }
+
+    fn remove_client(&mut self, io: &mut Io, id: TransactionId) -> Option<Client> {
+        let client = self.clients.remove(&id)?;
+        if let Some(timer) = client.again {
+            io.timers.cancel(timer);
+        }
+        Some(client)
+    }
+}
+
+impl Draft {
+    /// What `start` needs to know of the draft, and the writer to finish.
+    pub fn split(self) -> ((TransactionId, [u8; 12]), Writer) {
+        ((self.id, self.secret), self.writer)
+    }
+}
+
+/// A request that shares the INVITE's branch: its CANCEL (RFC 3261 §9.1) or the ACK of a failure (§17.1.1.3).
+fn sibling(invite: &Bytes, method: Method<'_>, response: Option<&Message>) -> Option<Writer> {
+    let request = Message::parse(invite.clone()).ok()?;
+    let mut writer = Writer::request(method, request.request_uri());
+    writer.header("Via", request.header(Name::Via)?);
+    writer.header("Max-Forwards", "70");
+    for route in request.fields(Name::Route) {
+        writer.header("Route", route);
+    }
+    writer.header("From", request.header(Name::From)?);
+    let to = response.and_then(|response| response.header(Name::To)).or(request.header(Name::To))?;
+    writer.header("To", to);
+    writer.header("Call-ID", request.header(Name::CallId)?);
+    let cseq = request.cseq().ok()?;
+    writer.header_fmt("CSeq", format_args!("{} {}", cseq.number, method.as_str()));
+    Some(writer)
+}
