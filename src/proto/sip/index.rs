@@ -167,7 +167,7 @@ impl Index {
     }
 
     /// Keeps the first fault.
-    fn note(&mut self, flaw: ParseError) {
+    pub(super) fn note(&mut self, flaw: ParseError) {
         self.flaw.get_or_insert(flaw);
     }
 

@@ -5,6 +5,7 @@
 //! bytes as received; invalid UTF-8 is carried unharmed.
 
 pub mod address;
+pub mod digest;
 pub mod error;
 pub mod headers;
 pub mod index;
@@ -12,6 +13,7 @@ pub mod lex;
 pub mod message;
 pub mod method;
 pub mod name;
+pub mod stream;
 pub mod uri;
 pub mod validate;
 pub mod via;
