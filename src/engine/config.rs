@@ -3,6 +3,7 @@
 use crate::base::ids::{ListenerId, TenantId};
 use crate::base::limits;
 use crate::engine::flow::Transport;
+use crate::proto::sip::digest::Algorithm;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -78,13 +79,6 @@ pub struct AuthConfig {
     pub nonce_life: Duration,
     /// Challenges in the order they are sent.
     pub algorithms: Vec<Algorithm>,
-}
-
-/// Digest algorithms (RFC 7616 §3.2, RFC 8760).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Algorithm {
-    Md5,
-    Sha256,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

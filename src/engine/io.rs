@@ -11,6 +11,7 @@ use crate::proto::sip::message::Message;
 use bytes::Bytes;
 use std::sync::Arc;
 
+#[expect(clippy::large_enum_variant, reason = "a message moves by value: boxing it would cost an allocation each")]
 pub enum Input {
     /// A whole SIP message arrived on `flow`.
     Sip {
