@@ -34,6 +34,8 @@ pub enum TimerKey {
     Leg(LegId, LegTimer),
     /// A timer an app asked for, recognised by its number.
     App(CallId, u32),
+    /// The media plane has had long enough to report a call's totals.
+    Settle(CallId),
 }
 
 /// Time, chance, configuration and outputs of the step being handled.
@@ -107,6 +109,21 @@ impl Core {
         }
         writer.header("Server", &*self.io.config.software);
         self.tx.respond(&mut self.io, tx, status, writer.finish());
+    }
+
+    /// Every dialog key in words, sorted, for the audit.
+    pub fn dialog_keys(&self) -> Vec<(String, LegId)> {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        #[expect(clippy::iter_over_hash_type, reason = "sorted at once")]
+        let mut keys = {
+            let mut keys = Vec::with_capacity(self.dialogs.len());
+            for (key, leg) in &self.dialogs {
+                keys.push((format!("{} {} {}", text(&key.call_id), text(&key.local), text(&key.remote)), *leg));
+            }
+            keys
+        };
+        keys.sort();
+        keys
     }
 
     /// 503 with a Retry-After spread over 5 to 20 s, so that those refused don't come back all at once.

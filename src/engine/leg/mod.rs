@@ -32,7 +32,8 @@ use crate::proto::sip::message::{Message, Name};
 use crate::proto::sip::method::Method;
 use crate::proto::sip::writer::Writer;
 use bytes::Bytes;
-pub use offer::Asked;
+use offer::Asked;
+pub use uac::Invite;
 use session::Session;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
@@ -443,6 +444,17 @@ impl Leg {
         if self.is_live() {
             core.say(self.id, LegEvent::Ended { cause: Cause::FlowFailed });
         }
+    }
+
+    /// Never sent: there is no way to call this contact.
+    pub fn never_sent(&mut self, core: &mut Core, cause: Cause) {
+        core.say(self.id, LegEvent::Refused { status: cause.status(), cause, contacts: Vec::new() });
+        self.closed(core);
+    }
+
+    /// The description a first INVITE carries, if any.
+    pub fn description_of(message: &Message) -> Result<Option<Sdp>, u16> {
+        Leg::description(message)
     }
 
     /// The description a request or response carries, if any.

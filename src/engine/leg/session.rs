@@ -36,7 +36,7 @@ impl Leg {
         let asked = request.session_expires();
         let knows = request.has_option(Name::Supported, "timer");
         let limits = core.io.config.session;
-        let floor = request.number(Name::MinSE).unwrap_or(0).max(limits.min_se);
+        let floor = request.number(Name::MinSe).unwrap_or(0).max(limits.min_se);
         let proposed = asked.map_or(limits.expires, |session| session.seconds.min(limits.expires));
         let expires = proposed.max(floor);
         let refresher_uas = asked.is_some_and(|session| session.refresher == Some(Refresher::Uas));

@@ -11,6 +11,7 @@ use crate::base::limits;
 use crate::engine::core::{Core, reason};
 use crate::engine::dialog::Dialog;
 use crate::engine::flow::Flow;
+use crate::engine::invite::identity;
 use crate::engine::io::Output;
 use crate::engine::transaction::{Draft, Owner};
 use crate::proto::sdp::Sdp;
@@ -22,7 +23,6 @@ use bytes::Bytes;
 /// What a first INVITE says.
 #[derive(Clone, Debug)]
 pub struct Invite {
-    pub flow: Flow,
     /// The Request-URI: the contact's URI.
     pub uri: Box<str>,
     /// Route values the binding's Path asks for (RFC 3327).
@@ -298,7 +298,7 @@ impl Leg {
         if self.state == State::Closing {
             return self.closed(core);
         }
-        let min_se = response.number(Name::MinSE);
+        let min_se = response.number(Name::MinSe);
         if let (422, Some(min_se), Some(first)) = (status, min_se, outgoing.first)
             && outgoing.cseq < 4
         {
@@ -438,13 +438,4 @@ pub fn say_goodbye(core: &mut Core, flow: Flow, mut stray: Dialog, cseq: u32) {
 fn redirections(response: &Message) -> Vec<Box<[u8]>> {
     let addresses = response.contacts().flatten().filter_map(Contact::address);
     addresses.take(limits::FORK).map(|address| address.uri.raw.into()).collect()
-}
-
-/// A name-addr with a quoted display name.
-fn identity(name: &str, number: &str, domain: &str) -> String {
-    if name.is_empty() {
-        return format!("<sip:{number}@{domain}>");
-    }
-    let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
-    format!("\"{quoted}\" <sip:{number}@{domain}>")
 }

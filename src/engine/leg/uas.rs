@@ -90,6 +90,13 @@ impl Leg {
         Ok(leg)
     }
 
+    /// 100: the INVITE need not be sent again.
+    pub fn trying(&mut self, core: &mut Core) {
+        let Some(incoming) = &self.incoming else { return };
+        let (tx, bytes) = (incoming.tx, core.reply(&incoming.request, &self.flow, 100, None).finish());
+        core.tx.respond(&mut core.io, tx, 100, bytes);
+    }
+
     /// Takes the offer of the first INVITE; false when it is unacceptable.
     pub fn take_offer(&mut self, core: &mut Core, offer: Option<Sdp>) -> bool {
         let Some(offer) = offer else { return true };

@@ -136,14 +136,14 @@ impl Transactions {
                     client.interval = self.timers.t2;
                 }
                 client.state = State::Proceeding;
-                Happening::Response { tx: id, owner, message }
+                Happening::Response { tx: id, owner, flow, message }
             }
             (State::Calling | State::Proceeding, 200..=299) if client.invite => {
                 client.state = State::Accepted;
                 self.linger_client(io, id, self.timers.t1 * 64);
-                Happening::Response { tx: id, owner, message }
+                Happening::Response { tx: id, owner, flow, message }
             }
-            (State::Accepted, 200..=299) => Happening::Response { tx: id, owner, message },
+            (State::Accepted, 200..=299) => Happening::Response { tx: id, owner, flow, message },
             (State::Calling | State::Proceeding, 200..=699) => {
                 client.state = State::Completed;
                 if client.invite {
@@ -159,7 +159,7 @@ impl Transactions {
                     (false, false) => self.timers.t4,
                 };
                 self.linger_client(io, id, wait);
-                Happening::Response { tx: id, owner, message }
+                Happening::Response { tx: id, owner, flow, message }
             }
             (State::Completed, 300..=699) => {
                 if let Some(ack) = client.ack.clone() {

@@ -45,7 +45,7 @@ pub enum Happening {
     /// An ACK for a 2xx.
     Ack { flow: Flow, message: Message },
     /// A response to a request of ours; each but a repeated 2xx to INVITE once.
-    Response { tx: TransactionId, owner: Owner, message: Message },
+    Response { tx: TransactionId, owner: Owner, flow: Flow, message: Message },
     /// A request of ours will get no answer.
     GaveUp { tx: TransactionId, owner: Owner, cause: Cause },
     /// Absorbed.
@@ -83,6 +83,10 @@ impl Transactions {
 
     pub fn clients(&self) -> usize {
         self.clients.len()
+    }
+
+    pub fn knows(&self, id: TransactionId) -> bool {
+        self.servers.contains_key(&id) || self.clients.contains_key(&id)
     }
 
     /// Whether new work should be shed.
