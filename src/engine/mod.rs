@@ -6,6 +6,7 @@ pub mod event;
 pub mod flow;
 pub mod io;
 pub mod media;
+pub mod negotiate;
 pub mod record;
 
 use crate::base::now::{Micros, Now};
