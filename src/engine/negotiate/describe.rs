@@ -36,15 +36,8 @@ pub fn counterpart(lines: &[Media], at: usize, others: &[Media]) -> Option<usize
     others.iter().enumerate().filter(|(_, other)| alike(other)).nth(nth).map(|(i, _)| i)
 }
 
-/// One line of a description under construction.
-enum Draft<'a> {
-    /// Keeps its place with port 0 and the words of this line.
-    Refused(&'a Media),
-    Carried {
-        line: Media,
-        slot: usize,
-    },
-}
+/// A description under construction: our lines, each with the port slot it uses, if any.
+type Draft = Vec<(Media, Option<usize>)>;
 
 impl LegSdp {
     /// Our offer to this leg's peer: what the partner's last description says, on our ports (one for each relayed line,
@@ -63,7 +56,7 @@ impl LegSdp {
         if self.numbers.len() < pairs.len() {
             self.numbers.resize_with(pairs.len(), Numbering::default);
         }
-        let mut drafts: SmallVec<[Draft<'_>; 2]> = SmallVec::new();
+        let mut draft = Draft::new();
         for (i, pair) in pairs.iter().enumerate() {
             let theirs = pair.map(|j| &partner.media[j]);
             let carried = theirs.filter(|line| relayed(line) && line.is_active()).and_then(|line| {
@@ -75,11 +68,11 @@ impl LegSdp {
                 if let Some(agreed) = own.get(i).filter(|agreed| relayed(agreed) && agreed.is_active()) {
                     ours.proto = agreed.proto.clone();
                 }
-                Some(Draft::Carried { line: ours, slot })
+                Some((ours, Some(slot)))
             });
-            drafts.extend(carried.or_else(|| own.get(i).or(theirs).map(Draft::Refused)));
+            draft.extend(carried.or_else(|| own.get(i).or(theirs).map(refused)));
         }
-        self.describe(drafts, partner.bandwidth.clone(), ports)
+        self.describe(draft, partner.bandwidth.clone(), ports)
     }
 
     /// Our answer to the peer's last offer: what the partner answered, on our ports.
@@ -88,8 +81,8 @@ impl LegSdp {
     /// The partner accepted audio, but with no codec of this offer: the peer needs a new offer.
     pub fn answer(&mut self, partner: &Sdp, ports: &[SocketAddr]) -> Result<Bytes, Unacceptable> {
         let Some(offer) = self.now.remote.take() else { return Err(Unacceptable::NoOffer) };
-        let drafts = self.answer_lines(&offer, partner, ports);
-        let bytes = drafts.map(|drafts| self.describe(drafts, partner.bandwidth.clone(), ports));
+        let draft = self.answer_lines(&offer, partner, ports);
+        let bytes = draft.map(|draft| self.describe(draft, partner.bandwidth.clone(), ports));
         self.now.remote = Some(offer);
         if bytes.is_ok() {
             self.settle();
@@ -118,7 +111,7 @@ impl LegSdp {
     /// There is no offer.
     pub fn refuse(&mut self, ports: &[SocketAddr]) -> Result<Bytes, Unacceptable> {
         let Some(offer) = self.now.remote.take() else { return Err(Unacceptable::NoOffer) };
-        let bytes = self.describe(offer.media.iter().map(Draft::Refused).collect(), Vec::new(), ports);
+        let bytes = self.describe(offer.media.iter().map(refused).collect(), Vec::new(), ports);
         self.now.remote = Some(offer);
         self.settle();
         Ok(bytes)
@@ -129,17 +122,12 @@ impl LegSdp {
         self.before = None;
     }
 
-    fn answer_lines<'a>(
-        &self,
-        offer: &'a Sdp,
-        partner: &Sdp,
-        ports: &[SocketAddr],
-    ) -> Result<SmallVec<[Draft<'a>; 2]>, Unacceptable> {
+    fn answer_lines(&self, offer: &Sdp, partner: &Sdp, ports: &[SocketAddr]) -> Result<Draft, Unacceptable> {
         let pairs: SmallVec<[Option<usize>; 2]> = (0..offer.media.len())
             .map(|i| counterpart(&offer.media, i, &partner.media).filter(|_| offer.media[i].is_active()))
             .collect();
         let slots = self.slots_of(&pairs, &partner.media);
-        let mut drafts = SmallVec::new();
+        let mut draft = Draft::with_capacity(offer.media.len());
         for (i, line) in offer.media.iter().enumerate() {
             let theirs = pairs[i].map(|j| &partner.media[j]).filter(|theirs| theirs.is_active());
             let formats = theirs.map(|theirs| common(line, theirs));
@@ -153,11 +141,11 @@ impl LegSdp {
                 ours.kind = line.kind.clone();
                 ours.proto = line.proto.clone();
                 ours.direction = Some(direction(partner, theirs).and(direction(offer, line).mirrored()));
-                Some(Draft::Carried { line: ours, slot })
+                Some((ours, Some(slot)))
             });
-            drafts.push(carried.unwrap_or(Draft::Refused(line)));
+            draft.push(carried.unwrap_or_else(|| refused(line)));
         }
-        Ok(drafts)
+        Ok(draft)
     }
 
     /// The m-lines this dialog has so far.
@@ -187,25 +175,16 @@ impl LegSdp {
     }
 
     /// Makes the description, keeps it as ours, and gives it a version.
-    fn describe(&mut self, drafts: SmallVec<[Draft<'_>; 2]>, bandwidth: Vec<Text>, ports: &[SocketAddr]) -> Bytes {
-        let slots: Slots = drafts
-            .iter()
-            .map(|draft| match draft {
-                Draft::Carried { slot, .. } => Some(*slot),
-                Draft::Refused(_) => None,
-            })
-            .collect();
+    fn describe(&mut self, draft: Draft, bandwidth: Vec<Text>, ports: &[SocketAddr]) -> Bytes {
+        let slots: Slots = draft.iter().map(|(_, slot)| *slot).collect();
         let main = slots.iter().flatten().map(|slot| ports[*slot].ip()).next();
         let main = main.or(ports.first().map(SocketAddr::ip)).or(self.origin);
         let main = main.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         let origin = *self.origin.get_or_insert(main);
-        let media = drafts.into_iter().map(|draft| match draft {
-            Draft::Refused(line) => refused(line),
-            Draft::Carried { mut line, slot } => {
-                let ip = ports[slot].ip();
-                line.connection = (ip != main).then(|| Connection::ip(ip));
-                line
-            }
+        let media = draft.into_iter().map(|(mut line, slot)| {
+            let ip = slot.map(|slot| ports[slot].ip()).filter(|ip| *ip != main);
+            line.connection = ip.map(Connection::ip);
+            line
         });
         let mut sdp = Sdp {
             origin: Some(self.origin_line(origin)),
@@ -307,8 +286,8 @@ fn carry(line: &Media, formats: Vec<Format>, port: u16) -> Media {
 }
 
 /// The line as it was, with port 0: nothing else of it matters any more (RFC 3264 §6).
-fn refused(line: &Media) -> Media {
-    Media {
+fn refused(line: &Media) -> (Media, Option<usize>) {
+    let line = Media {
         kind: line.kind.clone(),
         port: 0,
         ports: 1,
@@ -321,5 +300,6 @@ fn refused(line: &Media) -> Media {
         ptime: None,
         maxptime: None,
         attributes: Vec::new(),
-    }
+    };
+    (line, None)
 }
