@@ -44,7 +44,7 @@ impl Dial {
     }
 
     fn start(&mut self, cx: &mut Cx<'_>) -> Next {
-        let rule = self.rule.as_deref().unwrap_or("none");
+        let rule = self.rule.clone().unwrap_or("none".into());
         let dialled: Box<str> = cx.dialled.into();
         if cx.tenant.extension(&dialled).is_none() {
             cx.decide(format!("{dialled}: no such extension (dialplan rule: {rule})"));

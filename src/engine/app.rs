@@ -22,14 +22,30 @@ pub enum AppEvent {
     /// The call has begun and is the app's.
     Start,
     /// A dialled leg progresses; `media`: it may be heard.
-    Progress { leg: LegId, status: u16, media: bool },
-    Answered { leg: LegId },
+    Progress {
+        leg: LegId,
+        status: u16,
+        media: bool,
+    },
+    Answered {
+        leg: LegId,
+    },
     /// A dialled leg was refused, with the URIs of a 3xx.
-    Refused { leg: LegId, status: u16, cause: Cause, contacts: Vec<Box<[u8]>> },
+    Refused {
+        leg: LegId,
+        status: u16,
+        cause: Cause,
+        contacts: Vec<Box<[u8]>>,
+    },
     /// A leg is gone: it hung up, gave up or was lost.
-    Ended { leg: LegId, cause: Cause },
+    Ended {
+        leg: LegId,
+        cause: Cause,
+    },
     /// A timer the app asked for.
-    Timer { tag: u32 },
+    Timer {
+        tag: u32,
+    },
 }
 
 /// What becomes of the app.
@@ -44,14 +60,30 @@ pub enum Next {
 /// What an app asks for.
 pub enum Action {
     /// Call a contact; events come under `leg`.
-    Dial { leg: LegId, binding: Arc<Binding> },
+    Dial {
+        leg: LegId,
+        binding: Arc<Binding>,
+    },
     /// Tell the caller how it goes; with `heard`, let it hear that leg.
-    Progress { status: u16, heard: Option<LegId> },
+    Progress {
+        status: u16,
+        heard: Option<LegId>,
+    },
     /// Answer the caller and connect it with the answered leg.
-    Connect { leg: LegId },
-    Drop { leg: LegId, cause: Cause },
-    Timer { tag: u32, after: Duration },
-    StopTimer { tag: u32 },
+    Connect {
+        leg: LegId,
+    },
+    Drop {
+        leg: LegId,
+        cause: Cause,
+    },
+    Timer {
+        tag: u32,
+        after: Duration,
+    },
+    StopTimer {
+        tag: u32,
+    },
     /// A line in the call's trace.
     Decide(Box<str>),
     /// What the refusal says in its Reason header.

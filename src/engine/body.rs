@@ -2,7 +2,8 @@
 
 use crate::base::limits;
 use crate::proto::sdp::{self, Sdp};
-use crate::proto::sip::message::{Message, Name};
+use crate::proto::sip::message::Message;
+use crate::proto::sip::name::Name;
 
 /// The description a message carries: none, one, or the status it is refused with (400, 413, 415).
 pub fn description(message: &Message) -> Result<Option<Sdp>, u16> {

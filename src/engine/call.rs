@@ -82,10 +82,6 @@ impl Call {
         self.ended.is_some()
     }
 
-    pub fn is_answered(&self) -> bool {
-        self.answered.is_some()
-    }
-
     pub fn mark_answered(&mut self, now: Now) {
         self.answered.get_or_insert(now);
     }
@@ -150,4 +146,3 @@ pub struct Party {
     pub max_forwards: u8,
     pub carried: Vec<(&'static str, Box<str>)>,
 }
-

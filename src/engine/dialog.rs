@@ -7,8 +7,9 @@ use crate::base::limits;
 use crate::engine::core::Io;
 use crate::engine::flow::Flow;
 use crate::engine::transaction::{Draft, Transactions};
-use crate::proto::sip::message::{Message, Name};
+use crate::proto::sip::message::Message;
 use crate::proto::sip::method::Method;
+use crate::proto::sip::name::Name;
 use smallvec::SmallVec;
 
 /// Call-ID, our tag, the peer's tag.
@@ -92,6 +93,11 @@ impl Dialog {
         dialog.bounded()
     }
 
+    /// The peer's Contact URI.
+    pub fn target(&self) -> &[u8] {
+        &self.target
+    }
+
     /// Takes a new remote target from a target refresh request or its 2xx (RFC 3261 §12.2).
     pub fn refresh_target(&mut self, message: &Message) {
         if let Some(target) = contact(message).filter(|target| target.len() <= limits::DIALOG_BYTES) {
@@ -167,7 +173,8 @@ fn uri_of(route: &[u8]) -> &[u8] {
 /// A From or To value without its tag parameter.
 fn without_tag(value: &[u8]) -> Box<[u8]> {
     // Parameters of the header stand after the closing bracket, or after the first semicolon when there is none.
-    let from = memchr::memrchr(b'>', value).map_or_else(|| memchr::memchr(b';', value).unwrap_or(value.len()), |at| at + 1);
+    let from =
+        memchr::memrchr(b'>', value).map_or_else(|| memchr::memchr(b';', value).unwrap_or(value.len()), |at| at + 1);
     let (head, params) = value.split_at(from);
     let mut out = head.to_vec();
     for param in params.split(|b| *b == b';') {

@@ -15,8 +15,9 @@ use crate::engine::flow::Flow;
 use crate::engine::leg::{ALLOW, Leg, say_goodbye};
 use crate::engine::record::{Binding, RecordBody};
 use crate::engine::target;
-use crate::proto::sip::message::{Message, Name};
+use crate::proto::sip::message::Message;
 use crate::proto::sip::method::Method;
+use crate::proto::sip::name::Name;
 use crate::proto::sip::uri::{Scheme, Uri};
 use std::sync::Arc;
 
@@ -184,8 +185,12 @@ impl Engine {
     }
 
     fn on_options(&mut self, tx: TransactionId, flow: &Flow, request: &Message) {
-        let headers =
-            [("Allow", ALLOW), ("Accept", "application/sdp"), ("Accept-Encoding", "identity"), ("Supported", "100rel, timer, path")];
+        let headers = [
+            ("Allow", ALLOW),
+            ("Accept", "application/sdp"),
+            ("Accept-Encoding", "identity"),
+            ("Supported", "100rel, timer, path"),
+        ];
         self.core.refuse_with(tx, request, flow, 200, &headers);
     }
 
@@ -359,7 +364,10 @@ impl Engine {
     pub(super) fn on_directory(&mut self, directory: Arc<Directory>) {
         let old = std::mem::replace(&mut self.directory, directory);
         let find = |directory: &Directory, tenant, number: &str| {
-            directory.tenant(tenant).and_then(|tenant| tenant.extension(number)).map(|extension| extension.secret.clone())
+            directory
+                .tenant(tenant)
+                .and_then(|tenant| tenant.extension(number))
+                .map(|extension| extension.secret.clone())
         };
         let changed: Vec<(TenantId, Box<str>)> = self
             .registrar

@@ -15,7 +15,8 @@ use crate::engine::flow::Flow;
 use crate::engine::leg::{Invite, Leg};
 use crate::engine::record::{Binding, RecordBody};
 use crate::engine::registrar::Registrar;
-use crate::proto::sip::message::{Message, Name};
+use crate::proto::sip::message::Message;
+use crate::proto::sip::name::Name;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 

@@ -8,8 +8,9 @@ use crate::directory::{Extension, Tenant};
 use crate::engine::Engine;
 use crate::engine::flow::Flow;
 use crate::engine::transaction::Owner;
-use crate::proto::sip::message::{Message, Name};
+use crate::proto::sip::message::Message;
 use crate::proto::sip::method::Method;
+use crate::proto::sip::name::Name;
 
 /// A MESSAGE on its way.
 pub struct Relay {

@@ -9,9 +9,7 @@ use crate::proto::sip::uri::{Scheme, Uri};
 
 /// The tenant whose domain stands in the Request-URI or else in To; an address or an unknown name means the listener's.
 pub fn tenant(directory: &Directory, config: &EngineConfig, listener: ListenerId, request: &Message) -> TenantId {
-    let of_uri = |uri: &Uri<'_>| {
-        directory.tenant_of_domain(uri.host.name()?)
-    };
+    let of_uri = |uri: &Uri<'_>| directory.tenant_of_domain(uri.host.name()?);
     let uri = Uri::parse(request.request_uri()).ok();
     let to = request.to().ok();
     let named = uri.as_ref().and_then(of_uri).or_else(|| to.as_ref().and_then(|to| of_uri(&to.uri)));

@@ -28,17 +28,18 @@ use crate::engine::media::{Grant, Stream};
 use crate::engine::negotiate::{LegSdp, Unacceptable};
 use crate::engine::transaction::Owner;
 use crate::proto::sdp::Sdp;
-use crate::proto::sip::message::{Message, Name};
+use crate::proto::sip::message::Message;
 use crate::proto::sip::method::Method;
+use crate::proto::sip::name::Name;
 use crate::proto::sip::writer::Writer;
 use bytes::Bytes;
 use offer::Asked;
-pub use uac::Invite;
 use session::Session;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::time::Duration;
 use uac::{Early, Outgoing};
+pub use uac::{Invite, say_goodbye};
 use uas::{Incoming, Unacked};
 
 /// Methods we take part in, for Allow.
@@ -118,7 +119,11 @@ enum Purpose {
     /// A session refresh by UPDATE.
     Refresh,
     /// The partner's INFO or MESSAGE.
-    Carry { to: LegId, tx: TransactionId, request: Message },
+    Carry {
+        to: LegId,
+        tx: TransactionId,
+        request: Message,
+    },
 }
 
 /// Our offer in progress, or none.
@@ -135,7 +140,6 @@ pub enum Exchange {
 #[derive(Clone, Copy, Default, Debug)]
 struct Abilities {
     update: bool,
-    session_timer: bool,
 }
 
 pub struct Leg {
@@ -275,8 +279,8 @@ impl Leg {
 
     /// A bare response to a request in the dialog.
     fn respond_plain(&mut self, core: &mut Core, tx: TransactionId, request: &Message, status: u16) {
-        let writer = self.reply(core, request, status);
-        self.respond(core, tx, status, writer.finish());
+        let bytes = self.reply(core, request, status).finish();
+        self.respond(core, tx, status, bytes);
     }
 
     fn reply(&self, core: &Core, request: &Message, status: u16) -> Writer {

@@ -131,7 +131,7 @@ impl Leg {
         if let Some(cseq) = self.late_ack {
             return self.acknowledge(core, cseq, Some(sdp));
         }
-        let Some(Asked { tx, request, update }) = self.asked.take() else { return };
+        let Some(Asked { tx, request, update, .. }) = self.asked.take() else { return };
         if !update {
             return self.send_2xx(core, tx, &request, Some(sdp), false);
         }

@@ -6,8 +6,9 @@ use crate::base::cause::Cause;
 use crate::base::timers::TimerId;
 use crate::engine::core::Core;
 use crate::proto::sip::headers::Refresher;
-use crate::proto::sip::message::{Message, Name};
+use crate::proto::sip::message::Message;
 use crate::proto::sip::method::Method;
+use crate::proto::sip::name::Name;
 use crate::proto::sip::writer::Writer;
 use std::time::Duration;
 

@@ -16,8 +16,9 @@ use crate::engine::io::Output;
 use crate::engine::transaction::{Draft, Owner};
 use crate::proto::sdp::Sdp;
 use crate::proto::sip::address::Contact;
-use crate::proto::sip::message::{Message, Name};
+use crate::proto::sip::message::Message;
 use crate::proto::sip::method::Method;
+use crate::proto::sip::name::Name;
 use bytes::Bytes;
 
 /// What a first INVITE says.
@@ -254,7 +255,8 @@ impl Leg {
         let earlier = self.early.iter_mut().next().and_then(|early| early.answer.take());
         self.forget_early(core);
         let description = Leg::description(response).ok().flatten().or(earlier);
-        let usable = description.is_some_and(|sdp| if offered { self.set_answer(core, sdp) } else { self.set_offer(core, sdp) });
+        let usable =
+            description.is_some_and(|sdp| if offered { self.set_answer(core, sdp) } else { self.set_offer(core, sdp) });
         if !offered && usable {
             self.exchange = Exchange::Theirs;
             self.late_ack = Some(cseq);
@@ -274,8 +276,10 @@ impl Leg {
     fn confirm(&mut self, core: &mut Core, early: Early, response: &Message) {
         let Early { mut dialog, answer, rseq } = early;
         // The route set is that of the 2xx (RFC 3261 §13.2.2.4); the sequence goes on.
-        if let Ok(confirmed) = Dialog::of_response(response, b"") {
-            dialog = Dialog { local_cseq: dialog.local_cseq.max(confirmed.local_cseq), ..confirmed };
+        if let Ok(mut confirmed) = Dialog::of_response(response, dialog.target()) {
+            confirmed.local_cseq = confirmed.local_cseq.max(dialog.local_cseq);
+            confirmed.remote_cseq = dialog.remote_cseq;
+            dialog = confirmed;
         }
         for other in self.early.drain(..) {
             core.dialogs.remove(&other.dialog.key);
@@ -426,11 +430,11 @@ impl Leg {
 
 /// ACK and BYE for a dialog nobody wants.
 pub fn say_goodbye(core: &mut Core, flow: Flow, mut stray: Dialog, cseq: u32) {
-    let (_, writer) = stray.ack(&mut core.io, &mut core.tx, &flow, cseq).split();
+    let (_, mut writer) = stray.ack(&mut core.io, &mut core.tx, &flow, cseq).split();
     core.io.out.push(Output::Send { flow, bytes: writer.finish(), key: None });
     let mut draft = stray.request(&mut core.io, &mut core.tx, &flow, Method::Bye);
     draft.writer.header("Reason", reason(Cause::AnsweredElsewhere));
-    let (ids, writer) = draft.split();
+    let (ids, mut writer) = draft.split();
     core.tx.start(&mut core.io, flow, ids, false, Owner::Nobody, writer.finish());
 }
 

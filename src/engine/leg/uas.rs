@@ -10,7 +10,8 @@ use crate::engine::dialog::{Dialog, NoDialog};
 use crate::engine::flow::Flow;
 use crate::engine::transaction::Owner;
 use crate::proto::sdp::Sdp;
-use crate::proto::sip::message::{Message, Name};
+use crate::proto::sip::message::Message;
+use crate::proto::sip::name::Name;
 use crate::proto::sip::writer::Writer;
 use bytes::Bytes;
 use std::time::Duration;
@@ -113,11 +114,6 @@ impl Leg {
     /// Whether the caller asked for our offer (its INVITE had none).
     pub fn wants_offer(&self) -> bool {
         self.incoming.as_ref().is_some_and(|incoming| !incoming.offered)
-    }
-
-    /// The caller's first INVITE while it is unanswered.
-    pub fn first_request(&self) -> Option<&Message> {
-        self.incoming.as_ref().map(|incoming| &incoming.request)
     }
 
     /// Tells the caller how its call progresses; with our description where it may hear something already.
@@ -266,15 +262,13 @@ impl Leg {
             return core.say(self.id, LegEvent::Acked);
         }
         self.exchange = Exchange::Idle;
-        match Leg::description(ack) {
-            Ok(Some(answer)) if self.set_answer(core, answer) => {
-                core.say(self.id, LegEvent::Accepted);
-                core.say(self.id, LegEvent::Acked);
-            }
-            _ => {
-                core.io.decide(self.call, "the ACK carried no answer to our offer");
-                core.say(self.id, LegEvent::Ended { cause: Cause::NotAcceptable });
-            }
+        let answer = Leg::description(ack).ok().flatten();
+        if answer.is_some_and(|answer| self.set_answer(core, answer)) {
+            core.say(self.id, LegEvent::Accepted);
+            core.say(self.id, LegEvent::Acked);
+        } else {
+            core.io.decide(self.call, "the ACK carried no usable answer to our offer");
+            core.say(self.id, LegEvent::Ended { cause: Cause::NotAcceptable });
         }
     }
 
@@ -366,10 +360,7 @@ impl Leg {
 impl Abilities {
     pub(super) fn of(message: &Message) -> Abilities {
         let mut methods = message.values(Name::Allow);
-        Abilities {
-            update: methods.any(|method| method.eq_ignore_ascii_case(b"UPDATE")),
-            session_timer: message.has_option(Name::Supported, "timer") || message.has_option(Name::Require, "timer"),
-        }
+        Abilities { update: methods.any(|method| method.eq_ignore_ascii_case(b"UPDATE")) }
     }
 }
 

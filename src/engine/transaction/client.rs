@@ -8,8 +8,9 @@ use crate::base::now::Micros;
 use crate::base::timers::{Lane, TimerId};
 use crate::engine::core::{Io, TimerKey};
 use crate::engine::flow::Flow;
-use crate::proto::sip::message::{Message, Name};
+use crate::proto::sip::message::Message;
 use crate::proto::sip::method::Method;
+use crate::proto::sip::name::Name;
 use crate::proto::sip::writer::Writer;
 use bytes::Bytes;
 use std::time::Duration;
@@ -64,7 +65,15 @@ impl Transactions {
     }
 
     /// Sends a finished draft.
-    pub fn start(&mut self, io: &mut Io, flow: Flow, draft: (TransactionId, [u8; 12]), invite: bool, owner: Owner, request: Bytes) {
+    pub fn start(
+        &mut self,
+        io: &mut Io,
+        flow: Flow,
+        draft: (TransactionId, [u8; 12]),
+        invite: bool,
+        owner: Owner,
+        request: Bytes,
+    ) {
         let (id, secret) = draft;
         let reliable = flow.transport.is_reliable();
         let interval = self.timers.t1;

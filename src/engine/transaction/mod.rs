@@ -15,6 +15,8 @@
 mod client;
 mod server;
 
+pub use client::Draft;
+
 use crate::base::cause::Cause;
 use crate::base::ids::{LegId, TransactionId};
 use crate::base::map::{Map, Seeded};
@@ -140,7 +142,7 @@ impl Transactions {
 }
 
 /// Builds a lookup key on the stack.
-type Key = smallvec::SmallVec<[u8; 192]>;
+type Key = smallvec::SmallVec<[u8; 256]>;
 
 fn key(parts: &[&[u8]]) -> Key {
     let mut key = Key::new();

@@ -1,6 +1,7 @@
 //! Server transactions: RFC 3261 §17.2, RFC 6026 §7.1.
 
 use super::{Happening, Key, Owner, Transactions, key, send};
+use crate::base::cause::phrase;
 use crate::base::ids::TransactionId;
 use crate::base::now::Micros;
 use crate::base::timers::{Lane, TimerId};
@@ -8,6 +9,7 @@ use crate::engine::core::{Io, TimerKey};
 use crate::engine::flow::Flow;
 use crate::proto::sip::message::Message;
 use crate::proto::sip::method::Method;
+use crate::proto::sip::writer::Writer;
 use bytes::Bytes;
 use std::time::Duration;
 
@@ -67,14 +69,8 @@ impl Transactions {
         self.servers.insert(id, server);
         if merged {
             let tag = io.rng.token::<12>();
-            let reply = crate::proto::sip::writer::Writer::reply_to(
-                &message,
-                482,
-                "Loop Detected",
-                Some(&tag),
-                flow.remote,
-            );
-            self.respond(io, id, 482, reply.finish());
+            let reply = Writer::reply_to(&message, 482, phrase(482), Some(&tag), flow.remote).finish();
+            self.respond(io, id, 482, reply);
             return Happening::Nothing;
         }
         Happening::Request { tx: id, flow, message }
@@ -123,9 +119,8 @@ impl Transactions {
         };
         let Happening::Request { tx, .. } = self.request(io, flow, message.clone()) else { return Happening::Nothing };
         let tag = io.rng.token::<12>();
-        let phrase = crate::base::cause::phrase(status);
-        let reply = crate::proto::sip::writer::Writer::reply_to(&message, status, phrase, Some(&tag), flow.remote);
-        self.respond(io, tx, status, reply.finish());
+        let reply = Writer::reply_to(&message, status, phrase(status), Some(&tag), flow.remote).finish();
+        self.respond(io, tx, status, reply);
         match happening {
             Some(owner) => Happening::Cancel { owner, message },
             None => Happening::Nothing,
