@@ -1,5 +1,7 @@
 //! Ladders of one call's descriptions: what each side said, what we told the other.
 
+mod random;
+
 use super::*;
 use crate::base::ids::PortId;
 use crate::engine::media::Stream;
