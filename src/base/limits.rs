@@ -38,3 +38,5 @@ pub const TRACE_TOTAL_BYTES: usize = 256 * 1024 * 1024;
 pub const LEG_BACKLOG: usize = 16;
 /// TCP connections at once, unless configured otherwise.
 pub const CONNECTIONS: usize = 20_000;
+/// Packets a second one RTP port takes from its peer; a flood, or a loop of calls through ourselves, ends here.
+pub const PORT_PACKETS: u32 = 5_000;

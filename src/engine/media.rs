@@ -27,6 +27,8 @@ pub struct Stream {
     pub sink: Option<Sink>,
     /// Changes with each new offer/answer of this leg: the source may be learnt anew.
     pub generation: u32,
+    /// RTP clock of the peer's dynamic payload types in Hz, from its rtpmap; 0 means 8,000. Only the jitter depends on it.
+    pub clock_rate: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
