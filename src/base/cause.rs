@@ -95,6 +95,42 @@ const fn row(status: u16, phrase: &'static str, q850: u8, text: &'static str, di
 }
 
 impl Cause {
+    /// Every cause, in the table's order.
+    pub const ALL: [Cause; 24] = {
+        use Cause::*;
+        [
+            Normal,
+            Cancelled,
+            AnsweredElsewhere,
+            Busy,
+            NoAnswer,
+            Declined,
+            NotRegistered,
+            UnknownNumber,
+            Forbidden,
+            Unauthorized,
+            BadRequest,
+            NotAcceptable,
+            UnsupportedMedia,
+            NotImplemented,
+            Loop,
+            RequestTimeout,
+            SessionExpired,
+            FlowFailed,
+            RemoteError,
+            Congestion,
+            Draining,
+            NoRecords,
+            Restart,
+            Internal,
+        ]
+    };
+
+    /// The cause whose CDR text this is.
+    pub fn of_text(text: &str) -> Option<Cause> {
+        Cause::ALL.into_iter().find(|cause| cause.text() == text)
+    }
+
     pub const fn row(self) -> Row {
         use Disposition::*;
         match self {
@@ -231,5 +267,20 @@ pub fn phrase(status: u16) -> &'static str {
         400..=499 => "Request Failure",
         500..=599 => "Server Failure",
         _ => "Global Failure",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cause_is_listed_once_and_known_by_its_text() {
+        for (place, cause) in Cause::ALL.into_iter().enumerate() {
+            assert_eq!(cause as usize, place, "{cause:?} is out of place or missing in ALL");
+            assert_eq!(Cause::of_text(cause.text()), Some(cause));
+        }
+        assert_eq!(Cause::Internal as usize + 1, Cause::ALL.len(), "the last cause is not in ALL");
+        assert_eq!(Cause::of_text("Normal"), None);
     }
 }
