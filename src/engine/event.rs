@@ -36,6 +36,28 @@ pub enum EventBody {
     Trace { call: CallId, entry: TraceEntry },
     /// A request was refused outside any call (for metrics and logs).
     Refused { tenant: TenantId, cause: Cause },
+    /// The whole state, in answer to `Command::Snapshot`: replaces what a fold has after it lost events.
+    Snapshot(Arc<Snapshot>),
+}
+
+/// What a fold needs to start anew: every extension with a contact, every call.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Snapshot {
+    /// Tenant, extension and how many contacts it has.
+    pub registered: Vec<(TenantId, Box<str>, usize)>,
+    pub calls: Vec<CallSnapshot>,
+}
+
+#[derive(Clone, PartialEq, Debug)]
+pub struct CallSnapshot {
+    pub call: CallId,
+    pub call_id: Arc<str>,
+    pub tenant: TenantId,
+    pub from: Arc<str>,
+    pub to: Arc<str>,
+    pub state: CallState,
+    pub started: Timestamp,
+    pub answered: Option<Timestamp>,
 }
 
 /// `calling, ringing, connected, hold, transferring` of the REST API.

@@ -52,6 +52,8 @@ pub enum Command {
     Drain,
     /// BYE or a final response to every call.
     HangUpAll { cause: Cause },
+    /// Answered with one `EventBody::Snapshot`: a fold of the events has lost some.
+    Snapshot,
 }
 
 #[derive(Clone, PartialEq, Debug)]
