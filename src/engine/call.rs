@@ -8,7 +8,7 @@ use crate::base::now::Now;
 use crate::base::timers::TimerId;
 use crate::directory::Tenant;
 use crate::engine::app::App;
-use crate::engine::event::CallState;
+use crate::engine::event::{CallSnapshot, CallState};
 use crate::engine::record::{CallStart, Cdr};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -97,6 +97,19 @@ impl Call {
             _ if leg == a => Some(b),
             _ if leg == b => Some(a),
             _ => None,
+        }
+    }
+
+    pub fn snapshot(&self) -> CallSnapshot {
+        CallSnapshot {
+            call: self.id,
+            call_id: self.public.clone(),
+            tenant: self.tenant.id,
+            from: self.from.clone(),
+            to: self.to.clone(),
+            state: self.state,
+            started: self.started.wall,
+            answered: self.answered.map(|answered| answered.wall),
         }
     }
 

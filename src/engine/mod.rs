@@ -285,6 +285,7 @@ impl Engine {
                     self.finish(call, cause);
                 }
             }
+            Command::Snapshot => self.tell_everything(),
         }
     }
 }

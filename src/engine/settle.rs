@@ -4,7 +4,8 @@ use super::Engine;
 use super::audit::{Audit, CallAudit, LegAudit};
 use super::core::TimerKey;
 use crate::base::ids::{CallId, LegId};
-use crate::engine::event::EventBody;
+use crate::engine::call::Call;
+use crate::engine::event::{EventBody, Snapshot};
 use crate::engine::leg::{Leg, State};
 use crate::engine::record::RecordBody;
 use std::sync::Arc;
@@ -40,6 +41,16 @@ impl Engine {
             call.legs.retain(|other| *other != leg);
         }
         self.settle(call, false);
+    }
+
+    /// The whole state as one event, for a fold that lost some.
+    pub(super) fn tell_everything(&mut self) {
+        let now = self.core.io.now;
+        let contacts = |tenant, number: &str| self.registrar.contacts(tenant, number, now).count();
+        let bound = self.registrar.bound_extensions();
+        let registered = bound.map(|(tenant, number)| (tenant, number.into(), contacts(tenant, number))).collect();
+        let calls = self.calls.values().filter(|call| !call.recorded).map(Call::snapshot).collect();
+        self.core.io.event(EventBody::Snapshot(Arc::new(Snapshot { registered, calls })));
     }
 
     /// The engine's inner state, for oracles.
