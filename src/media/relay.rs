@@ -243,3 +243,25 @@ fn send(socket: &UdpSocket, packet: &[u8], to: SocketAddr) -> Option<()> {
 fn is_rtcp(packet: &[u8]) -> bool {
     packet.len() >= 8 && packet[0] >> 6 == 2 && (192..=223).contains(&packet[1])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_takes_so_many_packets_a_second() {
+        let mut budget = Budget::default();
+        let taken = |budget: &mut Budget, now| (0..9_000).filter(|_| budget.take(Micros(now))).count();
+        assert_eq!(taken(&mut budget, 5_000_000), limits::PORT_PACKETS as usize);
+        assert_eq!(taken(&mut budget, 6_100_000), limits::PORT_PACKETS as usize);
+    }
+
+    #[test]
+    fn rtcp_is_told_from_rtp_by_its_second_byte() {
+        let packet = |second| [0x80, second, 0, 1, 0, 0, 0, 1];
+        // PCMU, PCMA with marker, dynamic with marker; then SR, RR, SDES, BYE, feedback.
+        assert!([0, 0x88, 0xe0].iter().all(|second| !is_rtcp(&packet(*second))));
+        assert!([200, 201, 202, 203, 205, 206].iter().all(|second| is_rtcp(&packet(*second))));
+        assert!(!is_rtcp(&[0x80, 201, 0, 1]), "no room for an SSRC");
+    }
+}

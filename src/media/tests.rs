@@ -95,7 +95,7 @@ impl Office {
         }
     }
 
-    /// Returns when the only media thread has done all it was told.
+    /// Returns when the only media thread has done all it was told; packets may still wait.
     fn settle(&mut self) {
         let spare = self.grant();
         self.handle.send(MediaCommand::Release { port: spare.port });
@@ -108,6 +108,13 @@ impl Office {
             }
         }
         self.seen = seen;
+    }
+
+    /// Returns when every packet sent so far was seen, if each was alone in its socket: one sent now came through.
+    fn pass(&mut self) {
+        let (mut a, b) = self.call();
+        a.say(0, b"pass");
+        assert_eq!(b.hear().1, b"pass");
     }
 
     /// A call between two new phones, both with a port of ours and each the other's sink.

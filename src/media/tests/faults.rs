@@ -1,7 +1,6 @@
 //! What does not belong in a call: stale, foreign and malformed packets, floods and loops.
 
 use super::*;
-use crate::base::limits;
 
 #[test]
 fn what_lay_in_a_port_before_its_call_is_not_heard() {
@@ -29,7 +28,7 @@ fn nothing_is_taken_from_anybody_before_an_address_is_signalled() {
     office.set(early.port(), Stream { remote: None, ..stream(&early, &b) });
     office.settle();
     early.say(0, b"too early");
-    office.settle();
+    office.pass();
     a.say(0, b"hello");
     assert_eq!(b.hear().1, b"hello");
     assert_eq!(office.release(early.port()).dropped, 1);
@@ -52,7 +51,6 @@ fn a_call_is_not_heard_in_the_next_call_of_its_partners_port() {
     office.set(partner.port(), stream(&partner, &next));
     office.settle();
     a.say(0, b"bleed");
-    office.settle();
     partner.say(0, b"hello");
     assert_eq!(next.hear().1, b"hello");
     next.say(0, b"hello you");
@@ -112,22 +110,17 @@ fn loss_is_counted() {
 }
 
 #[test]
-fn a_flood_is_cut_to_the_limit_and_others_are_heard() {
+fn a_flood_of_one_phone_does_not_silence_the_others() {
     let mut office = Office::default();
-    let (mut a, b) = office.call();
+    let (mut a, _b) = office.call();
     let (mut c, d) = office.call();
-    // In a second and a bit, at most two of the limit's seconds.
-    let flood = 4 * u64::from(limits::PORT_PACKETS);
-    for _ in 0..flood {
-        a.say(0, b"flood");
+    for _ in 0..50 {
+        for _ in 0..200 {
+            a.say(0, b"flood");
+        }
+        c.say(0, b"hello");
+        assert_eq!(d.hear().1, b"hello");
     }
-    c.say(0, b"hello");
-    assert_eq!(d.hear().1, b"hello");
-    office.settle();
-    let counters = office.release(a.port());
-    assert!(counters.received <= flood, "{counters:?}");
-    assert!(counters.received > 0);
-    drop(b);
 }
 
 #[test]
@@ -142,7 +135,7 @@ fn phones_that_claim_to_be_our_own_ports_do_not_make_us_talk_to_ourselves() {
     }
     office.settle();
     a.say(0, b"round and round");
-    office.settle();
+    office.pass();
     for phone in [&a, &b] {
         assert_eq!(office.release(phone.port()).sent, 0);
     }
