@@ -7,6 +7,7 @@ use crate::base::ids::PortId;
 use std::net::{IpAddr, SocketAddr};
 
 #[derive(Clone, PartialEq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly every one is a Set, and a box would cost an allocation each")]
 pub enum MediaCommand {
     /// Says, whole and anew, what a granted port does. Idempotent.
     Set { port: PortId, stream: Stream },
@@ -74,7 +75,8 @@ impl std::fmt::Debug for PayloadMap {
 
 #[derive(Clone, PartialEq, Debug)]
 pub enum MediaEvent {
-    /// A socket pair is bound and the engine's to use; RTCP is the next port up.
+    /// A socket pair is bound and the engine's to use; RTCP is the next port up. Grants are replaced when they are used,
+    /// and a port counts as used from its first command: `Set` it when it is taken, even if its peer is unknown yet.
     Granted { port: PortId, rtp: SocketAddr },
     /// The peer's packets come from here (RTP latching), maybe not from where its SDP said.
     Latched { port: PortId, from: SocketAddr },

@@ -1,0 +1,160 @@
+//! The engine's end of the media plane: hands each command to the thread that serves the port.
+//!
+//! A command is never dropped. The ring to a thread holds two for each port it may serve; what does not fit waits here,
+//! the newest command of a port replacing an older one.
+
+use crate::base::ids::PortId;
+use crate::engine::media::{MediaCommand, Stream};
+use crate::media::slot::{Slot, State, Table};
+use crate::media::sys::Wake;
+use crate::media::thread::Order;
+use rtrb::Producer;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+/// How long a flush waits for a full ring, in naps: a thread takes thousands of commands in one.
+const FLUSH_NAP: Duration = Duration::from_millis(1);
+const FLUSH_NAPS: u32 = 50;
+
+pub struct MediaHandle {
+    table: Arc<Table>,
+    lanes: Vec<Lane>,
+    /// The lane each port in use is on.
+    homes: Box<[Option<u8>]>,
+    pool: Thread,
+    /// At so few unused grants the pool is told.
+    low: usize,
+}
+
+/// The way to one media thread.
+struct Lane {
+    orders: Producer<Order>,
+    wake: Wake,
+    waiting: BTreeMap<PortId, Order>,
+    ports: usize,
+    written: bool,
+}
+
+impl MediaHandle {
+    pub(super) fn new(
+        table: Arc<Table>,
+        lanes: Vec<(Producer<Order>, Wake)>,
+        pool: Thread,
+        grant_ahead: usize,
+    ) -> MediaHandle {
+        let homes = vec![None; table.len()].into_boxed_slice();
+        let lane = |(orders, wake)| Lane { orders, wake, waiting: BTreeMap::new(), ports: 0, written: false };
+        let low = grant_ahead - grant_ahead.div_ceil(4);
+        MediaHandle { table, lanes: lanes.into_iter().map(lane).collect(), homes, pool, low }
+    }
+
+    /// Takes a command; it reaches its thread with the next `flush` at the latest.
+    pub fn send(&mut self, command: MediaCommand) {
+        let (port, stream) = match command {
+            MediaCommand::Set { port, stream } => (port, Some(stream)),
+            MediaCommand::Release { port } => (port, None),
+        };
+        if self.table.get(port).is_none_or(|slot| slot.state() == State::Free) {
+            tracing::error!("a command for media port {port}, which is not granted, was ignored");
+            return;
+        }
+        let home = self.home(port, stream.as_ref());
+        let order = match stream {
+            Some(stream) => {
+                let sink_lease = self.lease_of_sink(&stream);
+                Order::Set { port, stream, sink_lease }
+            }
+            None => {
+                self.mark(port, State::Free);
+                self.homes[port.0 as usize] = None;
+                self.lanes[home].ports -= 1;
+                Order::Release { port }
+            }
+        };
+        self.lanes[home].push(port, order);
+    }
+
+    /// Wakes the threads that were given something, once each. To be called after every batch of commands. If a ring was
+    /// full, more commands than it has ports having come in one batch, waits a little for room.
+    pub fn flush(&mut self) {
+        for lane in &mut self.lanes {
+            lane.drain();
+            lane.wake();
+            let mut naps = 0;
+            while !lane.waiting.is_empty() && naps < FLUSH_NAPS {
+                thread::sleep(FLUSH_NAP);
+                naps += 1;
+                lane.drain();
+                lane.wake();
+            }
+            if !lane.waiting.is_empty() {
+                tracing::error!("a media thread is stuck: {} commands wait for it", lane.waiting.len());
+            }
+        }
+    }
+
+    /// The lane of a port. A port's first command decides: the two ends of a call go together, if one can know it.
+    fn home(&mut self, port: PortId, stream: Option<&Stream>) -> usize {
+        if let Some(home) = self.homes[port.0 as usize] {
+            return usize::from(home);
+        }
+        let partner = stream.and_then(|stream| stream.sink.as_ref()).map(|sink| sink.port);
+        let partners = partner.and_then(|partner| self.homes.get(partner.0 as usize).copied().flatten());
+        let home = partners
+            .map(usize::from)
+            .unwrap_or_else(|| (0..self.lanes.len()).min_by_key(|lane| self.lanes[*lane].ports).unwrap_or_default());
+        self.homes[port.0 as usize] = Some(home as u8);
+        self.lanes[home].ports += 1;
+        self.mark(port, State::Used);
+        let left = self.table.ahead(self.table.address_of(port)).fetch_sub(1, Ordering::AcqRel) - 1;
+        if left <= self.low {
+            self.pool.unpark();
+        }
+        home
+    }
+
+    fn mark(&self, port: PortId, state: State) {
+        if let Some(slot) = self.table.get(port) {
+            slot.set_state(state);
+        }
+    }
+
+    /// The lease of the port a stream's sink names: packets are for the call that has it now, not for the next.
+    fn lease_of_sink(&self, stream: &Stream) -> u32 {
+        let slot = stream.sink.as_ref().and_then(|sink| self.table.get(sink.port));
+        slot.filter(|slot| slot.state() != State::Free).map_or(0, Slot::lease)
+    }
+}
+
+impl Lane {
+    fn push(&mut self, port: PortId, order: Order) {
+        self.drain();
+        if !self.waiting.is_empty() {
+            self.waiting.insert(port, order);
+            return;
+        }
+        match self.orders.push(order) {
+            Ok(()) => self.written = true,
+            Err(rtrb::PushError::Full(order)) => {
+                self.waiting.insert(port, order);
+            }
+        }
+    }
+
+    fn wake(&mut self) {
+        if std::mem::take(&mut self.written) {
+            self.wake.wake();
+        }
+    }
+
+    fn drain(&mut self) {
+        while !self.orders.is_full()
+            && let Some((_, order)) = self.waiting.pop_first()
+        {
+            self.written |= self.orders.push(order).is_ok();
+        }
+    }
+}

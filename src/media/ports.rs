@@ -1,0 +1,171 @@
+//! The pool of socket pairs: binds ahead of time and grants, lets released ports rest, tells when it runs dry.
+//!
+//! It has a thread of its own, nearly always asleep: a system call that binds must not delay audio.
+//!
+//! ```text
+//!   unbound ──bind──► granted ──first Set──► used ──Release──► resting ──30 s──► granted …
+//!      │ ▲
+//!      ▼ │ after a rest
+//!    refused: another program has the port
+//! ```
+
+use crate::base::ids::PortId;
+use crate::base::now::Micros;
+use crate::engine::media::MediaEvent;
+use crate::media::slot::{Slot, Sockets, State, Table};
+use crate::media::sys::{self, Clock};
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Receiver;
+use std::thread;
+use std::time::Duration;
+
+/// A port its thread has let go of, and when.
+pub struct Released {
+    pub port: PortId,
+    pub at: Micros,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Pairs of each address to have granted and unused.
+    pub ahead: usize,
+    pub rest: Duration,
+    /// Pairs that may be bound at all, over all addresses.
+    pub most: usize,
+}
+
+pub struct Pool<E> {
+    table: Arc<Table>,
+    clock: Clock,
+    policy: Policy,
+    bound: usize,
+    stock: Vec<Stock>,
+    released: Receiver<Released>,
+    stop: Arc<AtomicBool>,
+    events: E,
+    /// Whether the log has the shortage already.
+    told: bool,
+}
+
+/// The ports of one address that are nobody's.
+struct Stock {
+    unbound: Range<u32>,
+    /// Bound, with the time from which they may be granted; in that order.
+    resting: VecDeque<(Micros, PortId)>,
+    /// Another program had them; with the time of the next try, in that order.
+    refused: VecDeque<(Micros, PortId)>,
+}
+
+/// There is no port to grant; the time names when there will be one if nothing else happens.
+struct Dry(Option<Micros>);
+
+impl<E: Fn(MediaEvent)> Pool<E> {
+    pub fn new(
+        table: Arc<Table>,
+        clock: Clock,
+        policy: Policy,
+        released: Receiver<Released>,
+        stop: Arc<AtomicBool>,
+        events: E,
+    ) -> Pool<E> {
+        let stock =
+            table.addresses().map(|ports| Stock { unbound: ports, resting: VecDeque::new(), refused: VecDeque::new() });
+        let stock = stock.collect();
+        Pool { table, clock, policy, bound: 0, stock, released, stop, events, told: false }
+    }
+
+    /// Runs until told to stop. Whoever uses up grants, or releases a port while the pool is dry, unparks this thread.
+    pub fn run(mut self) {
+        while !self.stop.load(Ordering::Acquire) {
+            match self.fill() {
+                None => thread::park(),
+                Some(at) => thread::park_timeout(at.since(self.clock.now()).max(Duration::from_millis(1))),
+            }
+        }
+    }
+
+    /// Grants what is missing. Returns when it is worth another try, if it is short and time alone will help.
+    fn fill(&mut self) -> Option<Micros> {
+        // Before looking, so that a port released after the look rings the bell.
+        self.table.dry.store(true, Ordering::SeqCst);
+        while let Ok(Released { port, at }) = self.released.try_recv() {
+            let address = self.table.address_of(port);
+            self.stock[address].resting.push_back((at + self.policy.rest, port));
+        }
+        let now = self.clock.now();
+        let short: Vec<Dry> =
+            (0..self.stock.len()).filter_map(|address| self.fill_address(address, now).err()).collect();
+        self.table.dry.store(!short.is_empty(), Ordering::SeqCst);
+        self.tell(!short.is_empty());
+        short.into_iter().filter_map(|Dry(retry)| retry).min()
+    }
+
+    fn fill_address(&mut self, address: usize, now: Micros) -> Result<(), Dry> {
+        while self.table.ahead(address).load(Ordering::Acquire) < self.policy.ahead {
+            let port = self.next(address, now)?;
+            if let Some(slot) = self.table.get(port) {
+                self.table.ahead(address).fetch_add(1, Ordering::AcqRel);
+                slot.set_state(State::Granted);
+                (self.events)(MediaEvent::Granted { port, rtp: slot.address() });
+            }
+        }
+        Ok(())
+    }
+
+    /// A port to grant: one that has rested, else one never used, else one another program may have left.
+    fn next(&mut self, address: usize, now: Micros) -> Result<PortId, Dry> {
+        let stock = &mut self.stock[address];
+        if let Some(port) = due(&mut stock.resting, now) {
+            return Ok(port);
+        }
+        while self.bound < self.policy.most
+            && let Some(port) = stock.unbound.next().map(PortId).or_else(|| due(&mut stock.refused, now))
+        {
+            let Some(slot) = self.table.get(port) else { continue };
+            match bind_pair(slot) {
+                Ok(sockets) => {
+                    slot.set_sockets(sockets);
+                    self.bound += 1;
+                    return Ok(port);
+                }
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::AddrInUse {
+                        tracing::warn!("RTP port {} can't be opened: {error}; trying again later", slot.address());
+                    }
+                    stock.refused.push_back((now + self.policy.rest.max(Duration::from_secs(1)), port));
+                }
+            }
+        }
+        let refused = stock.refused.front().filter(|_| self.bound < self.policy.most);
+        Err(Dry([stock.resting.front(), refused].into_iter().flatten().map(|(at, _)| *at).min()))
+    }
+
+    fn tell(&mut self, short: bool) {
+        if short && !self.told {
+            let bound = self.bound;
+            let resting: usize = self.stock.iter().map(|stock| stock.resting.len()).sum();
+            let refused: usize = self.stock.iter().map(|stock| stock.refused.len()).sum();
+            tracing::warn!(
+                "RTP ports are running out: of {bound} port pairs that are open {resting} rest after a call, and \
+                 {refused} more belong to other programs; new calls will be refused when the last are used. Widen the \
+                 RTP port range, or raise the limit of open files (ulimit -n)"
+            );
+        } else if !short && self.told {
+            tracing::info!("enough RTP ports again");
+        }
+        self.told = short;
+    }
+}
+
+fn due(queue: &mut VecDeque<(Micros, PortId)>, now: Micros) -> Option<PortId> {
+    let (at, _) = queue.front()?;
+    if *at <= now { queue.pop_front().map(|(_, port)| port) } else { None }
+}
+
+fn bind_pair(slot: &Slot) -> io::Result<Sockets> {
+    Ok(Sockets { rtp: sys::bind(slot.address())?, rtcp: sys::bind(slot.rtcp_address())? })
+}

@@ -1,0 +1,277 @@
+//! A media thread: waits for packets, drains what is there, naps under load.
+//!
+//! A thread that is woken for each packet pays more for waking than for relaying. So above a rate it sleeps a fixed,
+//! short time after each drain, deaf, and then takes all that came in one go: the packets wait a little (half a nap on
+//! average), and share one wake-up. Below that rate each packet is relayed at once.
+
+use crate::base::ids::PortId;
+use crate::base::now::Micros;
+use crate::engine::media::{MediaEvent, Stream};
+use crate::media::ports::Released;
+use crate::media::relay::Port;
+use crate::media::slot::{Sockets, Table};
+use crate::media::sys::{self, Clock, Poll, Wake};
+use rtrb::Consumer;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::thread;
+use std::time::Duration;
+
+/// The name of the wake-up in the poll; ports have theirs from their ids.
+pub const WAKE: u64 = u64::MAX;
+/// Sockets served between two looks at the orders.
+pub const BATCH: usize = 512;
+/// From one drain's start to the next under load.
+const PERIOD: Duration = Duration::from_micros(1_000);
+/// A nap shorter than this is not worth its system call.
+const SHORTEST_NAP: Duration = Duration::from_micros(50);
+/// Packets in `RATE_SPAN` from which naps pay.
+const BUSY: usize = 20;
+const RATE_SPAN: Duration = Duration::from_millis(10);
+/// The longest datagram we relay: a jumbo frame.
+const DATAGRAM: usize = 9_216;
+/// Datagrams thrown away at most when a port is taken into use; a socket's buffer holds fewer.
+const STALE: usize = 4_096;
+/// The ports of a thread are counted in so many turns, so that the events come spread.
+const TURNS: u32 = 8;
+
+/// What a thread is told.
+#[expect(clippy::large_enum_variant, reason = "nearly every one is a Set, and a box would cost an allocation each")]
+pub enum Order {
+    /// `sink_lease` is the lease the sink's port had when the engine named it.
+    Set {
+        port: PortId,
+        stream: Stream,
+        sink_lease: u32,
+    },
+    Release {
+        port: PortId,
+    },
+}
+
+pub struct Worker<E> {
+    pub table: Arc<Table>,
+    pub clock: Clock,
+    pub poll: Poll,
+    pub wake: Wake,
+    pub orders: Consumer<Order>,
+    pub released: SyncSender<Released>,
+    pub pool: thread::Thread,
+    pub stop: Arc<AtomicBool>,
+    pub events: E,
+    /// How often the totals of a port are told; None for never.
+    pub count_every: Option<Duration>,
+}
+
+/// The ports of one thread, and all it needs to serve them.
+struct Desk<E> {
+    worker: Worker<E>,
+    ports: Vec<Option<Box<Port>>>,
+    datagram: Box<[u8]>,
+    pace: Pace,
+    next_count: Micros,
+    turn: u32,
+}
+
+impl<E: Fn(MediaEvent)> Worker<E> {
+    pub fn run(self) {
+        sys::exact_naps();
+        let ports = (0..self.table.len()).map(|_| None).collect();
+        let next_count = self.clock.now();
+        let datagram = vec![0; DATAGRAM + 1].into_boxed_slice();
+        Desk { worker: self, ports, datagram, pace: Pace::default(), next_count, turn: 0 }.run();
+    }
+}
+
+impl<E: Fn(MediaEvent)> Desk<E> {
+    fn run(mut self) {
+        loop {
+            self.take_orders();
+            if self.worker.stop.load(Ordering::Acquire) {
+                return;
+            }
+            let timeout = self.count();
+            self.worker.wake.falling_asleep();
+            if !self.worker.orders.is_empty() || self.worker.stop.load(Ordering::Acquire) {
+                self.worker.wake.awake();
+                continue;
+            }
+            let ready = match self.worker.poll.wait(timeout) {
+                Ok(ready) => ready,
+                Err(error) => {
+                    tracing::error!("a media thread can't wait for packets: {error}");
+                    thread::sleep(Duration::from_millis(10));
+                    0
+                }
+            };
+            self.worker.wake.awake();
+            let now = self.worker.clock.now();
+            for index in 0..ready {
+                match self.worker.poll.ready(index) {
+                    WAKE => self.worker.wake.clear(),
+                    name => self.serve(now, name),
+                }
+            }
+            if ready < BATCH
+                && let Some(nap) = self.pace.nap(now, self.worker.clock.now(), ready)
+            {
+                thread::sleep(nap);
+            }
+        }
+    }
+
+    /// Relays one datagram of the socket called `name`. If there are more the poll names it again, after the others.
+    #[inline]
+    fn serve(&mut self, now: Micros, name: u64) {
+        let (id, is_rtcp) = (PortId((name >> 1) as u32), name & 1 == 1);
+        let table = &*self.worker.table;
+        let Some(Some(port)) = self.ports.get_mut(id.0 as usize) else { return };
+        let Some(sockets) = table.get(id).and_then(|slot| slot.sockets()) else { return };
+        let socket = if is_rtcp { &sockets.rtcp } else { &sockets.rtp };
+        let Ok((length, from)) = socket.recv_from(&mut self.datagram) else { return };
+        if length > DATAGRAM {
+            port.drop_one();
+            return;
+        }
+        let datagram = &mut self.datagram[..length];
+        if is_rtcp {
+            port.rtcp(table, now, from, datagram);
+        } else if let Some(from) = port.rtp(table, now, from, datagram) {
+            (self.worker.events)(MediaEvent::Latched { port: id, from });
+        }
+    }
+
+    fn take_orders(&mut self) {
+        while let Ok(order) = self.worker.orders.pop() {
+            match order {
+                Order::Set { port, stream, sink_lease } => self.set(port, stream, sink_lease),
+                Order::Release { port } => self.release(port),
+            }
+        }
+    }
+
+    fn set(&mut self, id: PortId, stream: Stream, sink_lease: u32) {
+        let table = &*self.worker.table;
+        let (Some(slot), Some(place)) = (table.get(id), self.ports.get_mut(id.0 as usize)) else { return };
+        let port = match place {
+            Some(port) => port,
+            None => {
+                let Some(sockets) = slot.sockets() else { return };
+                slot.sent.store(0, Ordering::Relaxed);
+                slot.sent_bytes.store(0, Ordering::Relaxed);
+                open(&self.worker.poll, id, sockets);
+                place.insert(Box::new(Port::new(id, slot.lease())))
+            }
+        };
+        port.set(table, stream, sink_lease);
+    }
+
+    fn release(&mut self, id: PortId) {
+        let table = &*self.worker.table;
+        let Some(slot) = table.get(id) else { return };
+        slot.target.store(None);
+        let port = self.ports.get_mut(id.0 as usize).and_then(Option::take);
+        let counters = port.as_ref().map(|port| port.counters(table)).unwrap_or_default();
+        if let (Some(_), Some(sockets)) = (port, slot.sockets()) {
+            // Neither can fail for a socket that was added, and one that was not has nothing to say.
+            let _ = self.worker.poll.remove(&sockets.rtp);
+            let _ = self.worker.poll.remove(&sockets.rtcp);
+        }
+        let released = Released { port: id, at: self.worker.clock.now() };
+        if self.worker.released.try_send(released).is_err() {
+            tracing::error!("RTP port {} is lost to the pool: its queue is full", slot.address());
+        }
+        (self.worker.events)(MediaEvent::Released { port: id, counters });
+        if table.dry.load(Ordering::SeqCst) {
+            self.worker.pool.unpark();
+        }
+    }
+
+    /// Tells the totals of a part of the ports when it is time; returns how long until the next part's.
+    fn count(&mut self) -> Option<Duration> {
+        let every = self.worker.count_every?;
+        let now = self.worker.clock.now();
+        if now >= self.next_count {
+            let turn = self.turn % TURNS;
+            for port in self.ports.iter_mut().skip(turn as usize).step_by(TURNS as usize).flatten() {
+                if let Some(counters) = port.changed_counters(&self.worker.table) {
+                    (self.worker.events)(MediaEvent::Counted { port: port.id(), counters });
+                }
+            }
+            self.turn = self.turn.wrapping_add(1);
+            self.next_count = now + every / TURNS;
+        }
+        Some(self.next_count.since(now))
+    }
+}
+
+/// Takes a pair into use: what lies in its sockets is from before, maybe another call's audio.
+fn open(poll: &Poll, id: PortId, sockets: &Sockets) {
+    for (socket, is_rtcp) in [(&sockets.rtp, 0), (&sockets.rtcp, 1)] {
+        flush(socket);
+        if let Err(error) = poll.add(socket, u64::from(id.0) << 1 | is_rtcp) {
+            tracing::error!("RTP port pair {id} can't be watched, its call stays silent: {error}");
+        }
+    }
+}
+
+fn flush(socket: &UdpSocket) {
+    for _ in 0..STALE {
+        // A datagram longer than the buffer is taken whole.
+        if socket.recv_from(&mut [0; 1]).is_err() {
+            return;
+        }
+    }
+}
+
+/// When to nap.
+#[derive(Default)]
+struct Pace {
+    since: Micros,
+    packets: usize,
+    busy: bool,
+}
+
+impl Pace {
+    /// After a drain of `packets` that took from `started` to `now`: how long to be deaf.
+    fn nap(&mut self, started: Micros, now: Micros, packets: usize) -> Option<Duration> {
+        self.packets += packets;
+        let span = now.since(self.since);
+        if span >= RATE_SPAN {
+            self.busy = self.packets as u128 * RATE_SPAN.as_micros() >= BUSY as u128 * span.as_micros();
+            self.since = now;
+            self.packets = 0;
+        }
+        let nap = PERIOD.saturating_sub(now.since(started));
+        (self.busy && nap >= SHORTEST_NAP).then_some(nap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds drains of `packets` every `every` µs for a while; the nap after the last.
+    fn pace(every: u64, packets: usize) -> Option<Duration> {
+        let mut pace = Pace::default();
+        (1..200).map(|n| pace.nap(Micros(n * every), Micros(n * every + 10), packets)).last().flatten()
+    }
+
+    #[test]
+    fn naps_under_load_only() {
+        assert_eq!(pace(10_000, 1), None, "one call");
+        assert_eq!(pace(1_000, 1), None, "ten calls");
+        assert_eq!(pace(200, 1), Some(Duration::from_micros(990)), "fifty calls");
+        assert_eq!(pace(1_000, 100), Some(Duration::from_micros(990)), "a thousand calls");
+    }
+
+    #[test]
+    fn a_drain_longer_than_the_period_is_followed_by_the_next_at_once() {
+        let mut pace = Pace::default();
+        for n in 1..20 {
+            assert_eq!(pace.nap(Micros(n * 2_000), Micros(n * 2_000 + 1_990), 400), None);
+        }
+    }
+}
