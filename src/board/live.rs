@@ -70,12 +70,8 @@ pub struct TenantStatus {
 impl Live {
     pub(super) fn apply(&mut self, event: &Event) {
         match &event.body {
-            EventBody::Registered { tenant, extension, contacts } => {
-                self.totals.contacts_added += 1;
-                self.set_contacts(*tenant, extension, *contacts);
-            }
-            EventBody::Unregistered { tenant, extension, contacts } => {
-                self.totals.contacts_removed += 1;
+            EventBody::Registered { tenant, extension, contacts }
+            | EventBody::Unregistered { tenant, extension, contacts } => {
                 self.set_contacts(*tenant, extension, *contacts);
             }
             EventBody::CallStarted { call, call_id, tenant, from, to } => self.start(
@@ -151,6 +147,13 @@ impl Live {
 
     fn set_contacts(&mut self, tenant: TenantId, extension: &str, contacts: usize) {
         let table = &mut self.tenants.entry(tenant).or_default().contacts;
+        let before = table.get(extension).copied().unwrap_or(0);
+        // A refresh changes nothing.
+        if contacts == before {
+            return;
+        }
+        self.totals.contacts_added += contacts.saturating_sub(before) as u64;
+        self.totals.contacts_removed += before.saturating_sub(contacts) as u64;
         if contacts == 0 {
             table.remove(extension);
         } else if let Some(count) = table.get_mut(extension) {
@@ -208,11 +211,13 @@ impl Live {
 
     /// Takes a snapshot's word for everything; what both know keeps its media totals.
     fn replace(&mut self, snapshot: &Snapshot) {
-        for live in self.tenants.values_mut() {
-            live.contacts.clear();
-        }
-        for (tenant, extension, contacts) in &snapshot.registered {
-            self.set_contacts(*tenant, extension, *contacts);
+        let mut contacts: BTreeMap<(TenantId, &str), usize> = BTreeMap::new();
+        let shown = self.tenants.iter().flat_map(|(tenant, live)| live.contacts.keys().map(|e| (*tenant, e.clone())));
+        let shown: Vec<(TenantId, Box<str>)> = shown.collect();
+        contacts.extend(shown.iter().map(|(tenant, extension)| ((*tenant, &**extension), 0)));
+        contacts.extend(snapshot.registered.iter().map(|(tenant, extension, count)| ((*tenant, &**extension), *count)));
+        for ((tenant, extension), count) in contacts {
+            self.set_contacts(tenant, extension, count);
         }
         let named: BTreeMap<CallId, &CallSnapshot> = snapshot.calls.iter().map(|call| (call.call, call)).collect();
         let gone: Vec<CallId> = self.calls.keys().filter(|id| !named.contains_key(id)).copied().collect();

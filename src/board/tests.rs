@@ -111,6 +111,9 @@ fn registered_extensions_are_counted_by_tenant_whatever_their_contacts() {
     assert_eq!(board.live().contacts(OFFICE, "1001"), 1);
     assert_eq!(board.live().status(OFFICE).registered_extensions, 1);
     assert_eq!(board.live().registrations(), (2, 2));
+    assert_eq!((board.live().totals().contacts_added, board.live().totals().contacts_removed), (3, 1));
+    let refreshed = board_of(vec![bound(OFFICE, 1), bound(OFFICE, 1), bound(OFFICE, 1)]);
+    assert_eq!(refreshed.live().totals().contacts_added, 1);
     let board = board_of(vec![bound(OFFICE, 1), removed(OFFICE, 0)]);
     assert_eq!(board.live().contacts(OFFICE, "1001"), 0);
     assert_eq!(board.live().status(OFFICE).registered_extensions, 0);
