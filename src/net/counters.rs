@@ -1,0 +1,42 @@
+//! What the transports count: written by their threads, read by the metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+#[derive(Default, Debug)]
+pub struct NetCounters {
+    pub udp_received: Counter,
+    pub udp_sent: Counter,
+    /// Datagrams the kernel refused to send: no route, a firewall, a full buffer.
+    pub udp_failed: Counter,
+    pub tcp_received: Counter,
+    pub tcp_sent: Counter,
+    pub tcp_accepted: Counter,
+    /// Connections refused because there are too many.
+    pub tcp_refused: Counter,
+    /// Connections now.
+    pub tcp_open: Counter,
+    /// Messages not sent because the connection was gone or its peer does not read.
+    pub tcp_failed: Counter,
+    /// What arrived and is no SIP message; dropped in silence.
+    pub garbage: Counter,
+    /// Keep-alives: CRLF in a datagram or on a connection.
+    pub keepalives: Counter,
+}
+
+/// A number that goes up, and for those that count what is now, down.
+#[derive(Default, Debug)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub fn sub(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
