@@ -132,7 +132,7 @@ impl Engine {
     ) -> Option<Arc<Extension>> {
         let stale = match self.auth.check(self.core.io.now, request, flow, tenant) {
             Verdict::Ok(extension) => return Some(extension),
-            Verdict::Challenge { stale } => stale,
+            Verdict::Challenge { stale, .. } => stale,
             Verdict::Malformed => {
                 self.core.refuse(tx, request, flow, 400);
                 return None;
