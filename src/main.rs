@@ -1,1 +1,172 @@
-fn main() {}
+//! The command line of `strowger`.
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use strowger::node;
+use strowger::node::admin::{self, ExtensionCommand, TenantCommand};
+use strowger::node::config::{self, Config, ConfigError, Overrides};
+
+/// Strowger, an office telephone exchange.
+///
+/// Without a command it runs the exchange. The first start makes extensions 1001 to 1004 and shows their passwords once.
+/// Ctrl-C lets running calls end and stops; a second Ctrl-C stops at once.
+#[derive(Parser)]
+#[command(name = "strowger", version, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Args)]
+struct Settings {
+    /// The configuration file; without it config/config.yml if there is one, else the defaults.
+    #[arg(long, value_name = "FILE", env = "STROWGER_CONFIG", global = true)]
+    config: Option<PathBuf>,
+    /// Where database, journal and secret.key are.
+    #[arg(long, value_name = "DIR", env = "STROWGER_DATA_DIR", global = true)]
+    data_dir: Option<PathBuf>,
+    /// Where phones reach us, as udp:ADDRESS:PORT or tcp:ADDRESS:PORT; may be given several times. Port 0 takes a free one.
+    #[arg(long, value_name = "LISTENER", env = "STROWGER_SIP_LISTEN", value_delimiter = ',', global = true)]
+    sip_listen: Vec<String>,
+    /// Where the REST API listens.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "STROWGER_HTTP_LISTEN", global = true)]
+    http_listen: Option<String>,
+    /// UDP ports for audio.
+    #[arg(long, value_name = "LOW-HIGH", env = "STROWGER_RTP_PORTS", global = true)]
+    rtp_ports: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the exchange (also without a command).
+    Run,
+    /// Check the configuration and say everything that is wrong with it.
+    Check,
+    /// List, add and remove extensions, and change their passwords.
+    Extensions {
+        /// Whose extensions.
+        #[arg(long, value_name = "NAME", default_value = "default", global = true)]
+        tenant: String,
+        #[command(subcommand)]
+        command: Extensions,
+    },
+    /// List and add tenants: organisations with extensions and SIP domains of their own.
+    Tenants {
+        #[command(subcommand)]
+        command: Tenants,
+    },
+}
+
+#[derive(Subcommand)]
+enum Extensions {
+    /// Show all extensions.
+    List,
+    /// Add an extension; without --password a random one is made and shown once.
+    Add {
+        number: String,
+        /// The name called phones show.
+        #[arg(long)]
+        name: String,
+        #[arg(long, default_value = "")]
+        email: String,
+        /// At least 8 characters. Other users of this machine may see it in the process list.
+        #[arg(long)]
+        password: Option<String>,
+        /// The extension may not call outside numbers.
+        #[arg(long)]
+        internal_only: bool,
+    },
+    /// Give an extension a new password; without --password a random one is made and shown once.
+    Passwd {
+        number: String,
+        #[arg(long)]
+        password: Option<String>,
+    },
+    /// Remove an extension. Its phones are logged out; running calls go on.
+    Remove { number: String },
+}
+
+#[derive(Subcommand)]
+enum Tenants {
+    /// Show all tenants.
+    List,
+    /// Add a tenant.
+    Add {
+        name: String,
+        /// A SIP domain of the tenant; may be given several times.
+        #[arg(long, value_name = "DOMAIN")]
+        domain: Vec<String>,
+        /// The digest realm, fixed for the tenant's life; the name if left out.
+        #[arg(long)]
+        realm: Option<String>,
+        /// IANA time zone of the tenant's local times.
+        #[arg(long, default_value = "UTC")]
+        time_zone: String,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match act(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("strowger: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn act(cli: Cli) -> Result<ExitCode> {
+    let overrides = Overrides {
+        data_dir: cli.settings.data_dir,
+        sip_listen: cli.settings.sip_listen,
+        http_listen: cli.settings.http_listen,
+        rtp_ports: cli.settings.rtp_ports,
+    };
+    let config = match config::load(cli.settings.config.as_deref(), &overrides) {
+        Ok(config) => config,
+        Err(errors) => return Ok(show(&errors)),
+    };
+    match cli.command.unwrap_or(Command::Run) {
+        Command::Run => node::run(config)?,
+        Command::Check => println!("The configuration is valid."),
+        Command::Extensions { tenant, command } => extensions(&config, &tenant, command)?,
+        Command::Tenants { command } => tenants(&config, command)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(errors: &[ConfigError]) -> ExitCode {
+    for error in errors {
+        eprintln!("{error}");
+    }
+    let faults = if errors.len() == 1 { "1 fault".to_owned() } else { format!("{} faults", errors.len()) };
+    eprintln!("strowger: {faults} in the configuration");
+    ExitCode::from(2)
+}
+
+fn extensions(config: &Config, tenant: &str, command: Extensions) -> Result<()> {
+    let command = match command {
+        Extensions::List => ExtensionCommand::List,
+        Extensions::Add { number, name, email, password, internal_only } => {
+            ExtensionCommand::Add { number, name, email, password, allow_external: !internal_only }
+        }
+        Extensions::Passwd { number, password } => ExtensionCommand::Passwd { number, password },
+        Extensions::Remove { number } => ExtensionCommand::Remove { number },
+    };
+    admin::extensions(&config.data_dir, tenant, command)
+}
+
+fn tenants(config: &Config, command: Tenants) -> Result<()> {
+    let command = match command {
+        Tenants::List => TenantCommand::List,
+        Tenants::Add { name, domain, realm, time_zone } => {
+            TenantCommand::Add { name, domains: domain, realm, time_zone }
+        }
+    };
+    admin::tenants(&config.data_dir, command)
+}

@@ -1,0 +1,113 @@
+//! The administrator's commands on the command line: extensions and tenants in the database. A running daemon notices the
+//! change by itself.
+
+use crate::base::ids::TenantId;
+use crate::store::Store;
+use crate::store::extensions::{ExtensionChange, NewExtension};
+use crate::store::secret::typeable_password;
+use crate::store::tenants::NewTenant;
+use anyhow::{Context, Result, bail};
+use std::path::Path;
+
+/// What to do with extensions.
+#[derive(Debug)]
+pub enum ExtensionCommand {
+    List,
+    Add { number: String, name: String, email: String, password: Option<String>, allow_external: bool },
+    Passwd { number: String, password: Option<String> },
+    Remove { number: String },
+}
+
+#[derive(Debug)]
+pub enum TenantCommand {
+    List,
+    Add { name: String, domains: Vec<String>, realm: Option<String>, time_zone: String },
+}
+
+/// Carries out a command on the extensions of a tenant; what it has to say goes to standard output.
+pub fn extensions(data_dir: &Path, tenant: &str, command: ExtensionCommand) -> Result<()> {
+    with_store(data_dir, async |store| {
+        let id = tenant_id(&store, tenant).await?;
+        match command {
+            ExtensionCommand::List => list(&store, id).await,
+            ExtensionCommand::Add { number, name, email, password, allow_external } => {
+                let (password, told) = given_or_new(password)?;
+                let new = NewExtension { number, name, email, password, allow_external };
+                store.add_extension(id, &new).await?;
+                println!("Extension {} added.{}", new.number, told_text(&new.password, told));
+                Ok(())
+            }
+            ExtensionCommand::Passwd { number, password } => {
+                let (password, told) = given_or_new(password)?;
+                let change = ExtensionChange { password: Some(password.clone()), ..ExtensionChange::default() };
+                store.update_extension(id, &number, &change).await?;
+                println!("Extension {number} has a new password.{}", told_text(&password, told));
+                println!("Its phones are logged out until they use it; running calls go on.");
+                Ok(())
+            }
+            ExtensionCommand::Remove { number } => {
+                store.remove_extension(id, &number).await?;
+                println!("Extension {number} removed.");
+                Ok(())
+            }
+        }
+    })
+}
+
+/// Carries out a command on tenants.
+pub fn tenants(data_dir: &Path, command: TenantCommand) -> Result<()> {
+    with_store(data_dir, async |store| match command {
+        TenantCommand::List => {
+            println!("{:<16} {:<24} {:<24} Domains", "Tenant", "Realm", "Time zone");
+            for tenant in store.tenants().await? {
+                let domains = tenant.domains.join(", ");
+                println!("{:<16} {:<24} {:<24} {domains}", tenant.name, tenant.realm, tenant.time_zone);
+            }
+            Ok(())
+        }
+        TenantCommand::Add { name, domains, realm, time_zone } => {
+            let realm = realm.unwrap_or_else(|| name.clone());
+            store.add_tenant(&NewTenant { name: name.clone(), domains, realm, time_zone }).await?;
+            println!("Tenant {name} added. Its extensions: strowger extensions --tenant {name} add NUMBER --name NAME");
+            Ok(())
+        }
+    })
+}
+
+async fn list(store: &Store, tenant: TenantId) -> Result<()> {
+    println!("{:<12} {:<28} {:<28} Outside calls", "Extension", "Name", "E-mail");
+    for extension in store.extensions(tenant).await? {
+        let outside = if extension.allow_external { "yes" } else { "no" };
+        println!("{:<12} {:<28} {:<28} {outside}", extension.number, extension.name, extension.email);
+    }
+    Ok(())
+}
+
+async fn tenant_id(store: &Store, name: &str) -> Result<TenantId> {
+    let tenants = store.tenants().await?;
+    match tenants.iter().find(|tenant| tenant.name == name) {
+        Some(tenant) => Ok(tenant.id),
+        None => bail!("there is no tenant `{name}`: strowger tenants list shows all"),
+    }
+}
+
+fn given_or_new(password: Option<String>) -> Result<(String, bool)> {
+    match password {
+        Some(password) => Ok((password, false)),
+        None => Ok((typeable_password()?, true)),
+    }
+}
+
+fn told_text(password: &str, told: bool) -> String {
+    if told { format!(" Password (shown this once): {password}") } else { String::new() }
+}
+
+fn with_store<F: Future<Output = Result<()>>>(data_dir: &Path, act: impl FnOnce(Store) -> F) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let store = Store::open(data_dir).await.with_context(|| format!("data directory {}", data_dir.display()))?;
+        let result = act(store.clone()).await;
+        store.close().await;
+        result
+    })
+}

@@ -1,0 +1,256 @@
+//! From what is written to what is meant: every semantic fault is found, named by its key, and comes with advice.
+
+use super::file::File;
+use super::{Api, ApiAuth, Calls, Config, ConfigError, Http, Journal, Log, Overrides, Rtp, SipListener, locate};
+use crate::engine::config::{Algorithm, AuthConfig, Redirects, RegistrationLimits, SessionTimers};
+use crate::engine::flow::Transport;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Collects faults while the parts are read.
+struct Checker<'a> {
+    origin: &'a str,
+    text: &'a str,
+    errors: Vec<ConfigError>,
+}
+
+impl Checker<'_> {
+    fn fault(&mut self, key: &str, message: impl Into<String>) {
+        let at = locate::find(self.text, key);
+        let origin = self.origin.to_owned();
+        self.errors.push(ConfigError { origin, at, key: key.to_owned(), message: message.into() });
+    }
+
+    fn flag_fault(&mut self, flag: &str, message: String) {
+        self.errors.push(ConfigError { origin: flag.to_owned(), at: None, key: String::new(), message });
+    }
+
+    fn within<T: PartialOrd + std::fmt::Display>(&mut self, key: &str, value: T, low: T, high: T) {
+        if value < low || value > high {
+            self.fault(key, format!("{value} is out of range: use {low} to {high}"));
+        }
+    }
+}
+
+pub(super) fn check(
+    origin: &str,
+    text: &str,
+    file: File,
+    overrides: &Overrides,
+) -> Result<Config, Vec<ConfigError>> {
+    let mut checker = Checker { origin, text, errors: Vec::new() };
+    let sip = listeners(&mut checker, &file, overrides);
+    let rtp = rtp(&mut checker, &file, overrides);
+    let http = http(&mut checker, &file, overrides);
+    let api = api(&mut checker, &file, http);
+    let calls = calls(&mut checker, &file);
+    timers(&mut checker, &file);
+    let auth = auth(&mut checker, &file);
+    let (Some(sip), Some(rtp), Some(http), Some(api), Some(calls), Some(auth), true) =
+        (sip, rtp, http, api, calls, auth, checker.errors.is_empty())
+    else {
+        return Err(checker.errors);
+    };
+    let data_dir = overrides.data_dir.clone().unwrap_or_else(|| PathBuf::from(&file.data_dir));
+    let registration = RegistrationLimits {
+        min_expires: file.registration.min_expires,
+        max_expires: file.registration.max_expires,
+        default_expires: file.registration.default_expires,
+        max_contacts: usize::try_from(file.registration.max_contacts).unwrap_or(usize::MAX),
+    };
+    let session = SessionTimers { expires: file.session.expires, min_se: file.session.min_se };
+    let journal = Journal { fdatasync: file.journal.fdatasync };
+    let log = Log { level: file.log.level };
+    Ok(Config { data_dir, sip, rtp, http: Http { listen: http }, api, calls, registration, session, auth, journal, log })
+}
+
+fn listeners(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> Option<Vec<SipListener>> {
+    let mut listeners: Vec<SipListener> = Vec::new();
+    let tenant = file.sip.listen.first().map_or("default", |listen| listen.tenant.as_str());
+    if !overrides.sip_listen.is_empty() {
+        for text in &overrides.sip_listen {
+            match listener(text) {
+                Ok((transport, bind)) => {
+                    listeners.push(SipListener { transport, bind, advertise: None, tenant: tenant.to_owned() });
+                }
+                Err(message) => checker.flag_fault("--sip-listen", message),
+            }
+        }
+    } else {
+        for (index, listen) in file.sip.listen.iter().enumerate() {
+            let key = format!("sip.listen[{index}]");
+            let advertise = listen.advertise.as_ref().filter(|text| !text.is_empty());
+            let advertise = advertise.and_then(|text| match text.parse::<SocketAddr>() {
+                Ok(address) => Some(address),
+                Err(_) => {
+                    let message = format!("`{text}` is no address with port: write for example 203.0.113.5:5060");
+                    checker.fault(&format!("{key}.advertise"), message);
+                    None
+                }
+            });
+            match listener(&listen.address) {
+                Ok((transport, bind)) => {
+                    listeners.push(SipListener { transport, bind, advertise, tenant: listen.tenant.clone() });
+                }
+                Err(message) => checker.fault(&format!("{key}.address"), message),
+            }
+        }
+    }
+    for (index, listener) in listeners.iter().enumerate() {
+        let same = |other: &SipListener| other.transport == listener.transport && other.bind == listener.bind;
+        if listener.bind.port() != 0 && listeners[..index].iter().any(same) {
+            let message = format!("{} is listed twice: remove one", listener.bind);
+            checker.fault(&format!("sip.listen[{index}].address"), message);
+        }
+    }
+    if listeners.is_empty() && checker.errors.is_empty() {
+        checker.fault("sip.listen", "no listener: phones could not reach us. Add for example `- address: udp:0.0.0.0:5060`");
+    }
+    Some(listeners)
+}
+
+/// `udp:127.0.0.1:5060` or `tcp:[::1]:5060`.
+fn listener(text: &str) -> Result<(Transport, SocketAddr), String> {
+    let advice = "write for example udp:0.0.0.0:5060 or tcp:[::]:5060";
+    let (transport, address) = text.split_once(':').ok_or_else(|| format!("`{text}` is no listener: {advice}"))?;
+    let transport = match transport.to_ascii_lowercase().as_str() {
+        "udp" => Transport::Udp,
+        "tcp" => Transport::Tcp,
+        other => return Err(format!("`{other}` is no transport of this version (udp, tcp): {advice}")),
+    };
+    let address = address.parse().map_err(|_| format!("`{address}` is no address with port: {advice}"))?;
+    Ok((transport, address))
+}
+
+fn rtp(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> Option<Rtp> {
+    let text = overrides.rtp_ports.as_ref().unwrap_or(&file.rtp.ports);
+    let ports = match range(text) {
+        Ok(ports) => Some(ports),
+        Err(message) if overrides.rtp_ports.is_some() => {
+            checker.flag_fault("--rtp-ports", message);
+            None
+        }
+        Err(message) => {
+            checker.fault("rtp.ports", message);
+            None
+        }
+    };
+    let mut addresses = Vec::new();
+    for (index, text) in file.rtp.addresses.iter().enumerate() {
+        match text.parse::<IpAddr>() {
+            Ok(address) if !address.is_unspecified() => addresses.push(address),
+            _ => {
+                let message = format!("`{text}` is no address of an interface: write for example 192.0.2.10");
+                checker.fault(&format!("rtp.addresses[{index}]"), message);
+            }
+        }
+    }
+    checker.within("rtp.threads", file.rtp.threads, 1, 64);
+    Some(Rtp { ports: ports?, addresses, threads: usize::try_from(file.rtp.threads).unwrap_or(1) })
+}
+
+fn range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let advice = "write for example 10000-20000";
+    let (low, high) = text.split_once('-').ok_or_else(|| format!("`{text}` is no range of ports: {advice}"))?;
+    let port = |text: &str| text.trim().parse::<u16>().map_err(|_| format!("`{text}` is no port: {advice}"));
+    let (low, high) = (port(low)?, port(high)?);
+    if low < 1024 {
+        return Err(format!("{low} is a port of the system: begin at 1024 or above"));
+    }
+    if u32::from(high) < u32::from(low) + 3 {
+        return Err(format!("{low}-{high} holds less than two pairs of ports, which one call needs: {advice}"));
+    }
+    Ok(low..=high)
+}
+
+fn http(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> Option<SocketAddr> {
+    let text = overrides.http_listen.as_ref().unwrap_or(&file.http.listen);
+    match (text.parse(), overrides.http_listen.is_some()) {
+        (Ok(address), _) => Some(address),
+        (Err(_), flag) => {
+            let message = format!("`{text}` is no address with port: write for example 127.0.0.1:8080");
+            if flag { checker.flag_fault("--http-listen", message) } else { checker.fault("http.listen", message) }
+            None
+        }
+    }
+}
+
+fn api(checker: &mut Checker<'_>, file: &File, listen: Option<SocketAddr>) -> Option<Api> {
+    if file.api.auth != "none" {
+        let message = format!("`{}` is not available in this version: only `none`, on loopback", file.api.auth);
+        checker.fault("api.auth", message);
+        return None;
+    }
+    if let Some(listen) = listen.filter(|listen| !listen.ip().is_loopback()) {
+        let message = format!(
+            "without authentication everybody who reaches {listen} would be administrator: listen on 127.0.0.1 \
+             (http.listen or --http-listen)"
+        );
+        checker.fault("api.auth", message);
+    }
+    Some(Api { enable_cors: file.api.enable_cors, auth: ApiAuth::None })
+}
+
+fn calls(checker: &mut Checker<'_>, file: &File) -> Option<Calls> {
+    checker.within("calls.max", file.calls.max, 1, 1_000_000);
+    checker.within("calls.ring_timeout", file.calls.ring_timeout, 1, 600);
+    checker.within("calls.drain_grace", file.calls.drain_grace, 0, 86_400);
+    let redirects = match file.calls.redirects.as_str() {
+        "refuse" => Redirects::Refuse,
+        "follow" => Redirects::Follow,
+        other => {
+            checker.fault("calls.redirects", format!("`{other}` is unknown: use refuse or follow"));
+            return None;
+        }
+    };
+    Some(Calls {
+        max: usize::try_from(file.calls.max).unwrap_or(usize::MAX),
+        ring_timeout: Duration::from_secs(file.calls.ring_timeout),
+        drain_grace: Duration::from_secs(file.calls.drain_grace),
+        redirects,
+    })
+}
+
+fn timers(checker: &mut Checker<'_>, file: &File) {
+    let registration = &file.registration;
+    checker.within("registration.min_expires", registration.min_expires, 1, 86_400);
+    checker.within("registration.max_expires", registration.max_expires, 1, 604_800);
+    checker.within("registration.max_contacts", registration.max_contacts, 1, 100);
+    if registration.min_expires > registration.max_expires {
+        let (low, high) = (registration.min_expires, registration.max_expires);
+        checker.fault("registration.min_expires", format!("{low} is more than registration.max_expires ({high})"));
+    }
+    let allowed = registration.min_expires..=registration.max_expires;
+    if !allowed.contains(&registration.default_expires) {
+        let message = format!(
+            "{} is not between registration.min_expires ({}) and registration.max_expires ({})",
+            registration.default_expires, registration.min_expires, registration.max_expires
+        );
+        checker.fault("registration.default_expires", message);
+    }
+    if file.session.min_se < 90 {
+        checker.fault("session.min_se", format!("{} s is below the 90 s that RFC 4028 allows", file.session.min_se));
+    }
+    if file.session.expires < file.session.min_se {
+        let (expires, min_se) = (file.session.expires, file.session.min_se);
+        checker.fault("session.expires", format!("{expires} is less than session.min_se ({min_se})"));
+    }
+}
+
+fn auth(checker: &mut Checker<'_>, file: &File) -> Option<AuthConfig> {
+    checker.within("auth.nonce_life", file.auth.nonce_life, 10, 86_400);
+    let mut algorithms = Vec::new();
+    for (index, name) in file.auth.algorithms.iter().enumerate() {
+        match name.to_ascii_uppercase().as_str() {
+            "MD5" => algorithms.push(Algorithm::Md5),
+            "SHA-256" => algorithms.push(Algorithm::Sha256),
+            _ => checker.fault(&format!("auth.algorithms[{index}]"), format!("`{name}` is unknown: use MD5 or SHA-256")),
+        }
+    }
+    if file.auth.algorithms.is_empty() {
+        checker.fault("auth.algorithms", "no algorithm: phones could not log in. Use [MD5, SHA-256]");
+    }
+    Some(AuthConfig { nonce_life: Duration::from_secs(file.auth.nonce_life), algorithms })
+}

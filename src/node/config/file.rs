@@ -1,0 +1,207 @@
+//! The file as it is written: every key, with the default it has when it is left out. Unknown keys are errors.
+
+use super::ConfigError;
+use serde::Deserialize;
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub data_dir: String,
+    pub sip: Sip,
+    pub rtp: Rtp,
+    pub http: Http,
+    pub api: Api,
+    pub calls: Calls,
+    pub registration: Registration,
+    pub session: Session,
+    pub auth: Auth,
+    pub journal: Journal,
+    pub log: Log,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Sip {
+    pub listen: Vec<Listen>,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listen {
+    pub address: String,
+    #[serde(default)]
+    pub advertise: Option<String>,
+    #[serde(default = "default_tenant")]
+    pub tenant: String,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Rtp {
+    pub ports: String,
+    pub addresses: Vec<String>,
+    pub threads: u64,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Http {
+    pub listen: String,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Api {
+    pub enable_cors: bool,
+    pub auth: String,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Calls {
+    pub max: u64,
+    pub ring_timeout: u64,
+    pub drain_grace: u64,
+    pub redirects: String,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Registration {
+    pub min_expires: u32,
+    pub max_expires: u32,
+    pub default_expires: u32,
+    pub max_contacts: u64,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Session {
+    pub expires: u32,
+    pub min_se: u32,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Auth {
+    pub nonce_life: u64,
+    pub algorithms: Vec<String>,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Journal {
+    pub fdatasync: bool,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub level: String,
+}
+
+fn default_tenant() -> String {
+    "default".to_owned()
+}
+
+fn listen(address: &str) -> Listen {
+    Listen { address: address.to_owned(), advertise: None, tenant: default_tenant() }
+}
+
+impl Default for File {
+    fn default() -> Self {
+        File {
+            data_dir: "./data".to_owned(),
+            sip: Sip::default(),
+            rtp: Rtp::default(),
+            http: Http::default(),
+            api: Api::default(),
+            calls: Calls::default(),
+            registration: Registration::default(),
+            session: Session::default(),
+            auth: Auth::default(),
+            journal: Journal::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+impl Default for Sip {
+    fn default() -> Self {
+        Sip { listen: vec![listen("udp:0.0.0.0:5060"), listen("tcp:0.0.0.0:5060")] }
+    }
+}
+
+impl Default for Rtp {
+    fn default() -> Self {
+        Rtp { ports: "10000-20000".to_owned(), addresses: Vec::new(), threads: 1 }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Http { listen: "127.0.0.1:8080".to_owned() }
+    }
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Api { enable_cors: true, auth: "none".to_owned() }
+    }
+}
+
+impl Default for Calls {
+    fn default() -> Self {
+        Calls { max: 10_000, ring_timeout: 30, drain_grace: 30, redirects: "refuse".to_owned() }
+    }
+}
+
+impl Default for Registration {
+    fn default() -> Self {
+        Registration { min_expires: 60, max_expires: 7200, default_expires: 3600, max_contacts: 10 }
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Session { expires: 1800, min_se: 90 }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Auth { nonce_life: 300, algorithms: vec!["MD5".to_owned(), "SHA-256".to_owned()] }
+    }
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Journal { fdatasync: true }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { level: "info".to_owned() }
+    }
+}
+
+/// Reads the YAML; its first fault with line and column.
+pub(super) fn parse(origin: &str, text: &str) -> Result<File, ConfigError> {
+    let empty = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
+    if empty {
+        return Ok(File::default());
+    }
+    serde_yaml::from_str(text).map_err(|error| {
+        let at = error.location().map(|location| (location.line(), location.column()));
+        let text = error.to_string();
+        // The library repeats the place at the end of its words.
+        let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+        let hint = if message.contains("unknown field") {
+            ". Remove the key, or mend its spelling; config/config.yml of the release has every key"
+        } else {
+            ""
+        };
+        ConfigError { origin: origin.to_owned(), at, key: String::new(), message: format!("{message}{hint}") }
+    })
+}

@@ -1,0 +1,88 @@
+use super::{ConfigError, Overrides, file, from_text};
+
+fn faults(text: &str) -> Vec<String> {
+    let errors = from_text("config.yml", text, &Overrides::default()).err().unwrap_or_default();
+    errors.iter().map(ConfigError::to_string).collect()
+}
+
+#[test]
+fn the_shipped_file_says_every_key_with_its_default() {
+    let text = include_str!("../../../config/config.yml");
+    let file = file::parse("config.yml", text).unwrap();
+    assert_eq!(file, file::File::default());
+    // Each key of the defaults is written out: a key that is not would have no comment for anybody to read.
+    let keys = format!("{:?}", file::File::default());
+    let names = keys.split([' ', '{', ',']).filter_map(|word| word.strip_suffix(':'));
+    for name in names {
+        assert!(text.contains(&format!("{name}:")), "config/config.yml does not have `{name}`");
+    }
+}
+
+#[test]
+fn an_empty_file_means_the_defaults() {
+    let config = from_text("config.yml", "# nothing\n", &Overrides::default()).unwrap();
+    assert_eq!(config.sip.len(), 2);
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8080");
+}
+
+#[test]
+fn flags_go_over_the_file() {
+    let overrides = Overrides {
+        data_dir: Some("/var/lib/strowger".into()),
+        sip_listen: vec!["tcp:[::1]:5070".to_owned()],
+        http_listen: Some("127.0.0.1:0".to_owned()),
+        rtp_ports: Some("30000-30100".to_owned()),
+    };
+    let config = from_text("config.yml", "rtp: {ports: 10000-20000}", &overrides).unwrap();
+    assert_eq!(config.sip.len(), 1);
+    assert_eq!(config.sip[0].bind.to_string(), "[::1]:5070");
+    assert_eq!(config.rtp.ports, 30000..=30100);
+    assert_eq!(config.data_dir.to_str(), Some("/var/lib/strowger"));
+}
+
+#[test]
+fn faults_of_form_name_the_place() {
+    let unknown = faults("sip:\n  lisen: []\n");
+    assert_eq!(unknown.len(), 1);
+    assert!(unknown[0].starts_with("config.yml:2:3: sip"), "{unknown:?}");
+    assert!(unknown[0].contains("unknown field `lisen`, expected `listen`"), "{unknown:?}");
+    let broken = faults("sip: [\n");
+    assert!(broken[0].starts_with("config.yml:2:1"), "{broken:?}");
+}
+
+#[test]
+fn faults_of_meaning_are_all_found_with_key_place_and_advice() {
+    let text = "\
+sip:
+  listen:
+    - address: udp:0.0.0.0:5060
+    - address: sctp:0.0.0.0:5060
+    - address: udp:0.0.0.0:5060
+      advertise: example
+rtp:
+  ports: 20000-10000
+http:
+  listen: 0.0.0.0:8080
+registration:
+  min_expires: 100
+  max_expires: 90
+session:
+  min_se: 30
+auth:
+  algorithms: [MD4]
+";
+    let expected = [
+        "config.yml:4:7: sip.listen[1].address: `sctp` is no transport of this version (udp, tcp): write for example udp:0.0.0.0:5060 or tcp:[::]:5060",
+        "config.yml:6:7: sip.listen[2].advertise: `example` is no address with port: write for example 203.0.113.5:5060",
+        "config.yml:8:3: rtp.ports: 20000-10000 holds less than two pairs of ports, which one call needs: write for example 10000-20000",
+        "config.yml:12:3: registration.min_expires: 100 is more than registration.max_expires (90)",
+        "config.yml:15:3: session.min_se: 30 s is below the 90 s that RFC 4028 allows",
+        "config.yml:17:3: auth.algorithms[0]: `MD4` is unknown: use MD5 or SHA-256",
+    ];
+    let found = faults(text);
+    for wanted in expected {
+        assert!(found.iter().any(|fault| fault == wanted), "missing: {wanted}\nfound: {found:#?}");
+    }
+    assert!(found.iter().any(|fault| fault.contains("listed twice")), "{found:#?}");
+    assert!(found.iter().any(|fault| fault.contains("would be administrator")), "{found:#?}");
+}
