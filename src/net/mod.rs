@@ -10,5 +10,6 @@
 pub mod bind;
 pub mod counters;
 pub mod interfaces;
+pub mod tcp;
 pub mod udp;
 pub mod wake;
