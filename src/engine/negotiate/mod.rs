@@ -110,15 +110,6 @@ impl LegSdp {
         }
     }
 
-    /// The peer's description arrived: an answer if an offer of ours waits for one, else an offer. Where several early
-    /// dialogs answer the same offer, say [`set_answer`](Self::set_answer) for each.
-    ///
-    /// # Errors
-    /// As `set_offer` and `set_answer`.
-    pub fn set_remote(&mut self, sdp: Sdp) -> Result<(), Unacceptable> {
-        if self.pending == Pending::Ours { self.set_answer(sdp) } else { self.set_offer(sdp) }
-    }
-
     /// The peer offers.
     ///
     /// # Errors

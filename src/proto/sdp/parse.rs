@@ -157,7 +157,7 @@ impl Parser<'_> {
         }
         let port = if formats.is_empty() { 0 } else { port };
         if formats.is_empty() {
-            formats.push(Format::new(FormatId::Number(0)));
+            formats.push(Format::new(if rtp { FormatId::Number(0) } else { FormatId::Token(Text::fixed("0")) }));
         }
         Media {
             kind,

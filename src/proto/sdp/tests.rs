@@ -2,6 +2,8 @@
 
 use super::parse::SdpError;
 use super::*;
+use proptest::prelude::*;
+use std::path::Path;
 
 fn sdp(text: &str) -> Sdp {
     Sdp::parse(text.as_bytes()).unwrap()
@@ -122,4 +124,83 @@ fn the_description_is_found_in_a_multipart_body() {
         Some(&b"v=0"[..])
     );
     assert_eq!(body::find(b"multipart/mixed;boundary=b", b"--b"), None);
+}
+
+/// Bodies of the messages in `tests/data/DIR`.
+fn bodies(dir: &str) -> Vec<(String, Vec<u8>)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(dir);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        let at = bytes.windows(5).position(|w| w == b"\nv=0\r" || w == b"\nv=0\n");
+        found.extend(at.map(|at| (path.file_name().unwrap().to_string_lossy().into_owned(), bytes[at + 1..].to_vec())));
+    }
+    found.sort();
+    found
+}
+
+/// With the lines we add when they are missing.
+fn completed(mut sdp: Sdp) -> Sdp {
+    sdp.name.get_or_insert(Text::fixed("-"));
+    sdp.time.get_or_insert(Text::fixed("0 0"));
+    sdp
+}
+
+#[test]
+fn the_messages_of_the_rfcs_and_of_real_phones_are_read() {
+    for (dir, least) in [("phones", 2), ("rfc4475", 15), ("rfc5118", 3)] {
+        let bodies = bodies(dir);
+        assert!(bodies.len() >= least, "{dir}: {}", bodies.len());
+        for (name, body) in bodies {
+            let sdp = Sdp::parse(&body).unwrap_or_else(|e| panic!("{name}: {e}"));
+            assert!(sdp.origin.is_some(), "{name}");
+            let audio = &sdp.media[0];
+            assert!(audio.kind.is("audio") && sdp.rtp_of(audio).is_some(), "{name}");
+            assert!(audio.formats.iter().all(|format| format.codec.is_some()), "{name}: {:?}", names(audio));
+            assert_eq!(Sdp::parse(&sdp.to_bytes()).unwrap(), completed(sdp), "{name}");
+        }
+    }
+}
+
+/// Lines in which phones, and people who attack them, are creative.
+fn line() -> impl Strategy<Value = String> {
+    let token = "[ -~]{0,12}";
+    let number = prop_oneof![Just("0".to_owned()), "[0-9]{1,6}", Just("-1".to_owned()), Just(String::new())];
+    prop_oneof![
+        (token, number.clone(), token, "[0-9 ]{0,40}").prop_map(|(k, p, proto, f)| format!("m={k} {p} {proto} {f}")),
+        (number.clone(), "[0-9 ]{0,20}").prop_map(|(p, f)| format!("m=audio {p} RTP/AVP {f}")),
+        (number.clone(), token, number.clone()).prop_map(|(n, name, clock)| format!("a=rtpmap:{n} {name}/{clock}/{n}")),
+        (number.clone(), token).prop_map(|(n, value)| format!("a=fmtp:{n} {value}")),
+        (number.clone(), token).prop_map(|(n, value)| format!("a=rtcp-fb:{n} {value}")),
+        (number.clone(), token).prop_map(|(n, value)| format!("a=rtcp:{n} IN IP4 {value}")),
+        ("c=IN IP[46] [0-9a-f.:/]{0,20}", number).prop_map(|(c, n)| format!("{c}/{n}")),
+        prop::sample::select(vec!["a=sendonly", "a=inactive", "a=ptime:20", "a=maxptime:x", "b=AS:64", "s=", "t=1 2"])
+            .prop_map(str::to_owned),
+        "[ovcbstma]=[ -~]{0,30}",
+        "[ -~]{0,30}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..400), cut in 0..400usize) {
+        let mut body = b"v=0\nm=audio 1 RTP/AVP 0\n".to_vec();
+        body.extend(&bytes);
+        let _ = Sdp::parse(&bytes);
+        let _ = Sdp::parse(&body);
+        let _ = body::find(b"multipart/mixed;boundary=-", &bytes);
+        let _ = body::find(bytes.get(..cut).unwrap_or(&bytes), &bytes);
+    }
+
+    #[test]
+    fn what_was_read_is_read_again_the_same(lines in prop::collection::vec(line(), 0..25)) {
+        let body = format!("v=0\r\n{}", lines.join("\r\n"));
+        if let Ok(sdp) = Sdp::parse(body.as_bytes()) {
+            let text = sdp.to_bytes();
+            prop_assert_eq!(Sdp::parse(&text), Ok(completed(sdp)), "{}", String::from_utf8_lossy(&text));
+        }
+    }
 }

@@ -101,6 +101,10 @@ impl Phone {
                 let _ = writeln!(body, "m={kind} 0 {proto} 0");
                 continue;
             };
+            if kind == "image" {
+                body.push_str("m=image 4500 udptl t38\n");
+                continue;
+            }
             let wanted = codecs(&kind, taste.codecs);
             self.line(&mut body, i, &wanted, taste);
         }
@@ -256,9 +260,7 @@ impl Witness {
 
     /// An offer of ours: never fewer lines than before.
     fn offered(&mut self, bytes: &Bytes) {
-        let lines = Sdp::parse(bytes).unwrap().media.len();
-        let before = self.last.as_ref().map_or(0, |(_, text)| text.matches("\nm=").count());
-        assert!(lines >= before);
+        assert!(Sdp::parse(bytes).unwrap().media.len() >= self.kinds.len());
         self.described(bytes);
     }
 }
@@ -297,8 +299,18 @@ fn run(steps: Vec<Step>) {
     let mut witnesses = [Witness::default(), Witness::default()];
     for step in steps {
         let (from, to) = if step.from_a { (0, 1) } else { (1, 0) };
+        // Lines of an offer that fails were never there.
+        let agreed = [0, 1].map(|i| (phones[i].lines.clone(), witnesses[i].kinds.clone()));
+        let restore = |phones: &mut [Phone; 2], witnesses: &mut [Witness; 2]| {
+            for (i, (lines, kinds)) in agreed.clone().into_iter().enumerate() {
+                phones[i].numbers.truncate(lines.len());
+                witnesses[i].meaning.truncate(kinds.len());
+                (phones[i].lines, witnesses[i].kinds) = (lines, kinds);
+            }
+        };
         let offer = Sdp::parse(phones[from].offer(&step.offer).as_bytes()).unwrap();
         if legs[from].set_offer(offer.clone()).is_err() {
+            restore(&mut phones, &mut witnesses);
             continue;
         }
         let offered = legs[to].offer(&offer, &ports[to]);
@@ -316,6 +328,7 @@ fn run(steps: Vec<Step>) {
             if legs.iter().any(|leg| leg.has_offered() || leg.must_answer()) {
                 return; // The first exchange failed: no call.
             }
+            restore(&mut phones, &mut witnesses);
             continue;
         };
         witnesses[from].answered(&offer, &answered);
@@ -337,7 +350,7 @@ fn swap<T>((a, b): (T, T)) -> (T, T) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_two_phones_negotiate_keeps_the_rules(steps in prop::collection::vec(step(), 1..7)) {
