@@ -3,6 +3,7 @@
 import csv
 import pathlib
 import re
+import shutil
 import subprocess
 import time
 
@@ -27,10 +28,13 @@ class Sipp:
     """One SIPp process. `wait` gives its result; leaving the context ends it."""
 
     def __init__(self, directory, scenario, local_port, remote=None, inject=None, calls=None, rate=None, limit=None,
-                 hold_ms=0, transport="u1", rtp_port=None, timeout=120, extra=()):
+                 hold_ms=0, transport="u1", rtp_port=None, files=(), timeout=120, extra=()):
+        """`files` are copied beside the run: a scenario names them without a path."""
         self.name = pathlib.Path(scenario).stem
         self.directory = pathlib.Path(directory) / f"sipp-{self.name}-{local_port}-{time.monotonic_ns()}"
         self.directory.mkdir(parents=True)
+        for file in files:
+            shutil.copy(file, self.directory)
         self.timeout = timeout
         command = ["sipp"] + ([remote] if remote else [])
         command += ["-sf", str(scenario), "-i", "127.0.0.1", "-p", str(local_port), "-t", transport, "-nostdin"]
@@ -53,7 +57,7 @@ class Sipp:
             self.close()
             raise SippError(f"SIPp {self.name} hangs; see {self.directory}") from None
         # 0: all calls succeeded, 1: some failed, 97 and 99: the time ran out; everything else is SIPp's own failure.
-        if self.process.returncode not in (0, 1, 97, 99):
+        if self.process.returncode not in (0, 1, 97, 99) or not (self.directory / "stat.csv").exists():
             tail = (self.directory / "output.txt").read_text(errors="replace")[-2000:]
             raise SippError(f"SIPp {self.name} ended with {self.process.returncode}: {tail}")
         return self.figures()

@@ -1,0 +1,101 @@
+"""Phones and daemons that go without a word: nothing is left behind."""
+
+import signal
+import time
+
+import pytest
+
+from office import tone
+from office.config import settings
+from office.tone import CALLEE_HZ
+from test_calls import connect, hear_each_other, pair
+
+# RFC 4028 §4: no session interval may be smaller.
+SESSION = 90
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("dies", ["caller", "callee"])
+def test_a_phone_killed_in_mid_call_ends_it_within_the_session_timer(make_office, dies):
+    office = make_office(settings(session_expires=SESSION))
+    caller, callee = pair(office)
+    out, call = connect(caller, callee)
+    hear_each_other(office, out, call)
+    dead, alive = (caller, call) if dies == "caller" else (callee, out)
+    dead.vanish()
+    began = time.monotonic()
+    alive.wait_end(within=SESSION + 35)
+    took = time.monotonic() - began
+    assert took <= SESSION + 2, f"the call ended only after {took:.0f} s"
+    (record,) = office.api.wait_cdrs(1)
+    assert record["disposition"] == "answered"
+    assert record["billsec"] <= SESSION + 5
+    assert office.api.calls() == []
+
+
+def test_a_killed_tcp_phone_is_not_rung_again(office):
+    caller = office.phone("1101")
+    callee = office.phone("1102", "tcp")
+    callee.vanish()
+    office.api.wait(lambda: office.api.extensions()["1102"]["registered"], lambda r: r is False, "unregistered", 5.0)
+    assert caller.call("1102").wait_end(within=5.0) == 480
+
+
+def test_ctrl_c_ends_running_calls_and_writes_their_records(make_office):
+    office = make_office(settings(grace=1))
+    caller, callee = pair(office)
+    out, call = connect(caller, callee)
+    hear_each_other(office, out, call)
+    office.daemon.signal(signal.SIGINT)
+    out.wait_end()
+    call.wait_end()
+    assert office.daemon.process.wait(20) == 0
+    office.daemon.start()
+    (record,) = office.api.wait_cdrs(1)
+    assert record["disposition"] == "answered"
+    assert record["billsec"] >= 1
+
+
+def test_while_draining_there_are_no_new_calls_and_running_ones_go_on(make_office):
+    office = make_office(settings(grace=8))
+    caller, callee = pair(office)
+    third = office.phone("1103")
+    out, call = connect(caller, callee)
+    office.daemon.signal(signal.SIGINT)
+    refused = third.call("1102").wait_end()
+    assert refused in (480, 503)
+    tone.wait_heard(out, office.recording("caller"), CALLEE_HZ)
+    out.hangup()
+    assert call.wait_end() == 200
+    # With no call left there is nothing to wait for.
+    assert office.daemon.process.wait(5) == 0
+
+
+def test_a_second_ctrl_c_ends_at_once(make_office):
+    office = make_office(settings(grace=60))
+    caller, callee = pair(office)
+    connect(caller, callee)
+    office.daemon.signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert office.daemon.process.poll() is None
+    office.daemon.signal(signal.SIGINT)
+    office.daemon.process.wait(5)
+    office.daemon.start()
+    (record,) = office.api.wait_cdrs(1)
+    assert record["disposition"] == "answered"
+
+
+def test_after_a_crash_every_call_has_a_record(office):
+    caller, callee = pair(office)
+    out, call = connect(caller, callee)
+    office.daemon.kill()
+    office.daemon.start()
+    (record,) = office.api.wait_cdrs(1)
+    assert (record["from_extension"], record["to_extension"]) == ("1101", "1102")
+    assert record["hangup_cause"] == "restart"
+    # The phones were not told; they are known again and can talk.
+    out.hangup()
+    out.wait_end()
+    call.hangup()
+    call.wait_end()
+    connect(caller, callee)[0].hangup()
