@@ -6,7 +6,9 @@ use std::net::SocketAddr;
 
 /// The table of a first start. `listeners` are bound addresses phones can use.
 pub fn table(passwords: &[(String, String)], listeners: &[(Transport, SocketAddr)]) -> String {
-    let mut text = String::from("\nFirst start: these extensions were made. Their passwords are shown this once; type them into the phones.\n\n");
+    let mut text = String::from(
+        "\nFirst start: these extensions were made. Their passwords are shown this once; type them into the phones.\n\n",
+    );
     let widest = passwords.iter().map(|(_, password)| password.len()).max().unwrap_or(0).max("Password".len());
     let _ = writeln!(text, "  {:<10} {:<10} {:<widest$}", "Extension", "User name", "Password");
     let _ = writeln!(text, "  {:-<10} {:-<10} {:-<widest$}", "", "", "");

@@ -2,8 +2,9 @@
 
 use super::file::File;
 use super::{Api, ApiAuth, Calls, Config, ConfigError, Http, Journal, Log, Overrides, Rtp, SipListener, locate};
-use crate::engine::config::{Algorithm, AuthConfig, Redirects, RegistrationLimits, SessionTimers};
+use crate::engine::config::{AuthConfig, Redirects, RegistrationLimits, SessionTimers};
 use crate::engine::flow::Transport;
+use crate::proto::sip::digest::Algorithm;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -34,12 +35,7 @@ impl Checker<'_> {
     }
 }
 
-pub(super) fn check(
-    origin: &str,
-    text: &str,
-    file: File,
-    overrides: &Overrides,
-) -> Result<Config, Vec<ConfigError>> {
+pub(super) fn check(origin: &str, text: &str, file: File, overrides: &Overrides) -> Result<Config, Vec<ConfigError>> {
     let mut checker = Checker { origin, text, errors: Vec::new() };
     let sip = listeners(&mut checker, &file, overrides);
     let rtp = rtp(&mut checker, &file, overrides);
@@ -63,7 +59,19 @@ pub(super) fn check(
     let session = SessionTimers { expires: file.session.expires, min_se: file.session.min_se };
     let journal = Journal { fdatasync: file.journal.fdatasync };
     let log = Log { level: file.log.level };
-    Ok(Config { data_dir, sip, rtp, http: Http { listen: http }, api, calls, registration, session, auth, journal, log })
+    Ok(Config {
+        data_dir,
+        sip,
+        rtp,
+        http: Http { listen: http },
+        api,
+        calls,
+        registration,
+        session,
+        auth,
+        journal,
+        log,
+    })
 }
 
 fn listeners(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> Option<Vec<SipListener>> {
@@ -106,7 +114,10 @@ fn listeners(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> O
         }
     }
     if listeners.is_empty() && checker.errors.is_empty() {
-        checker.fault("sip.listen", "no listener: phones could not reach us. Add for example `- address: udp:0.0.0.0:5060`");
+        checker.fault(
+            "sip.listen",
+            "no listener: phones could not reach us. Add for example `- address: udp:0.0.0.0:5060`",
+        );
     }
     Some(listeners)
 }
@@ -171,7 +182,11 @@ fn http(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> Option
         (Ok(address), _) => Some(address),
         (Err(_), flag) => {
             let message = format!("`{text}` is no address with port: write for example 127.0.0.1:8080");
-            if flag { checker.flag_fault("--http-listen", message) } else { checker.fault("http.listen", message) }
+            if flag {
+                checker.flag_fault("--http-listen", message)
+            } else {
+                checker.fault("http.listen", message)
+            }
             None
         }
     }
@@ -246,7 +261,9 @@ fn auth(checker: &mut Checker<'_>, file: &File) -> Option<AuthConfig> {
         match name.to_ascii_uppercase().as_str() {
             "MD5" => algorithms.push(Algorithm::Md5),
             "SHA-256" => algorithms.push(Algorithm::Sha256),
-            _ => checker.fault(&format!("auth.algorithms[{index}]"), format!("`{name}` is unknown: use MD5 or SHA-256")),
+            _ => {
+                checker.fault(&format!("auth.algorithms[{index}]"), format!("`{name}` is unknown: use MD5 or SHA-256"))
+            }
         }
     }
     if file.auth.algorithms.is_empty() {

@@ -196,7 +196,11 @@ pub(super) fn parse(origin: &str, text: &str) -> Result<File, ConfigError> {
         let at = error.location().map(|location| (location.line(), location.column()));
         let text = error.to_string();
         // The library repeats the place at the end of its words.
-        let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+        let message = text.split(" at line ").next().unwrap_or(&text);
+        let message = match message.split_once(", expected struct ") {
+            Some((what, _)) => format!("{what}, expected a section with keys"),
+            None => message.to_owned(),
+        };
         let hint = if message.contains("unknown field") {
             ". Remove the key, or mend its spelling; config/config.yml of the release has every key"
         } else {
