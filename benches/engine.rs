@@ -93,7 +93,8 @@ impl Bench {
         };
         let directory = Arc::new(Directory::new([tenant]));
         let engine = Engine::new(EngineConfig::new(1, vec![listener]), [7; 32], directory, apps::start);
-        let mut bench = Bench { engine, now: 1_000_000, spent: Duration::ZERO, out: Vec::new(), wire: Vec::new(), next: 0 };
+        let mut bench =
+            Bench { engine, now: 1_000_000, spent: Duration::ZERO, out: Vec::new(), wire: Vec::new(), next: 0 };
         for port in 0..1000 {
             let rtp = SocketAddr::from(([127, 0, 0, 1], 10_000 + port as u16 * 2));
             bench.input(Input::Media(MediaEvent::Granted { port: PortId(port), rtp }));
@@ -213,7 +214,8 @@ impl Bench {
             let to = text.lines().find(|line| line.starts_with("To:")).unwrap();
             format!(";tag={}", to.split("tag=").nth(1).unwrap())
         };
-        let ack = request("ACK", 1, &tag(&challenge), "", "").replace("z9hG4bKi", "z9hG4bKi").replace("ACK1", "INVITE1");
+        let ack =
+            request("ACK", 1, &tag(&challenge), "", "").replace("z9hG4bKi", "z9hG4bKi").replace("ACK1", "INVITE1");
         self.send(a, &ack);
         let authorization = self.authorization(&challenge, "1001", "INVITE", uri);
         self.send(a, &request("INVITE", 2, "", &authorization, &sdp(a)));
