@@ -1,5 +1,7 @@
 //! Every bound in one place. At a bound we shed new work with a clear answer; calls in progress go first (DESIGN §2.7).
 
+use std::time::Duration;
+
 /// Longest SIP message accepted, bytes. Offsets into a message fit in 16 bits.
 pub const MESSAGE_BYTES: usize = 65_535;
 /// Most header fields in one message.
@@ -40,3 +42,13 @@ pub const LEG_BACKLOG: usize = 16;
 pub const CONNECTIONS: usize = 20_000;
 /// Packets a second one RTP port takes from its peer; a flood, or a loop of calls through ourselves, ends here.
 pub const PORT_PACKETS: u32 = 5_000;
+/// HTTP connections at once; more wait.
+pub const HTTP_CONNECTIONS: usize = 512;
+/// Longest body of an HTTP request, bytes.
+pub const HTTP_BODY_BYTES: usize = 64 * 1024;
+/// Longest time an HTTP request may take.
+pub const HTTP_REQUEST_TIME: Duration = Duration::from_secs(10);
+/// An HTTP connection on which nothing was read or written for so long is closed.
+pub const HTTP_SILENCE: Duration = Duration::from_secs(75);
+/// Most records one page of an HTTP answer holds.
+pub const HTTP_PAGE: usize = 10_000;

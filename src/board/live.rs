@@ -110,10 +110,6 @@ impl Live {
         self.calls.values().filter(move |call| call.tenant == tenant)
     }
 
-    pub fn has_call(&self, call: CallId) -> bool {
-        self.calls.contains_key(&call)
-    }
-
     /// Contacts bound to an extension now; 0 if it is not registered.
     pub fn contacts(&self, tenant: TenantId, extension: &str) -> usize {
         self.tenants.get(&tenant).and_then(|t| t.contacts.get(extension)).copied().unwrap_or(0)

@@ -144,7 +144,7 @@ fn a_day_shows_its_newest_calls_and_pages_on() {
     };
     assert_eq!(list(100, None), (0..10).collect::<Vec<_>>());
     assert_eq!(list(3, None), [7, 8, 9]);
-    assert_eq!(list(100, Some("call-1-9")), []);
+    assert_eq!(list(100, Some("call-1-9")), Vec::<i64>::new());
     // A long call that ends last started first: who pages on still sees it.
     assert!(session.record([call(11, 1, 2), call(12, 1, 50)]));
     session.writer.close();

@@ -1,0 +1,97 @@
+//! `/api/extensions`: who has a number and a password. An answer to a change is given when the exchange knows it: a new
+//! extension can register, a deleted or re-passworded one has lost its registrations.
+
+use crate::api::State as ApiState;
+use crate::api::body::Fields;
+use crate::api::error::ApiError;
+use crate::store::extensions::{ExtensionChange, NewExtension};
+use axum::extract::{Path, State};
+use axum::routing::{get, put};
+use axum::{Json, Router};
+use serde::Serialize;
+use std::sync::Arc;
+
+pub fn routes() -> Router<Arc<ApiState>> {
+    Router::new()
+        .route("/api/extensions", get(list).post(add))
+        .route("/api/extensions/{number}", put(update).delete(remove))
+}
+
+#[derive(Serialize)]
+struct Extension {
+    number: Box<str>,
+    name: Box<str>,
+    email: Box<str>,
+    registered: bool,
+    allow_external: bool,
+}
+
+#[derive(Serialize)]
+struct Done {
+    success: bool,
+    message: &'static str,
+}
+
+async fn list(State(state): State<Arc<ApiState>>) -> Result<Json<Vec<Extension>>, ApiError> {
+    let extensions = state.store.extensions(state.tenant).await?;
+    let live = state.board.live();
+    let list = extensions.into_iter().map(|extension| Extension {
+        registered: live.contacts(state.tenant, &extension.number) > 0,
+        number: extension.number,
+        name: extension.name,
+        email: extension.email,
+        allow_external: extension.allow_external,
+    });
+    Ok(Json(list.collect()))
+}
+
+async fn add(State(state): State<Arc<ApiState>>, fields: Fields) -> Result<Json<Done>, ApiError> {
+    fields.only(&["number", "name", "email", "password", "allow_external"])?;
+    let text = |name| fields.text(name).map(|text| text.unwrap_or_default().to_string());
+    let new = NewExtension {
+        number: text("number")?,
+        name: text("name")?,
+        email: text("email")?,
+        password: text("password")?,
+        allow_external: fields.flag("allow_external")?.unwrap_or(true),
+    };
+    if new.number.is_empty() || new.name.is_empty() || new.password.is_empty() {
+        return Err(ApiError::bad_request("Missing required fields"));
+    }
+    state.store.add_extension(state.tenant, &new).await?;
+    taken(&state, "Extension added successfully").await
+}
+
+async fn update(
+    State(state): State<Arc<ApiState>>,
+    Path(number): Path<String>,
+    fields: Fields,
+) -> Result<Json<Done>, ApiError> {
+    fields.only(&["number", "name", "email", "password", "allow_external"])?;
+    if fields.text("number")?.is_some_and(|other| other != number) {
+        return Err(ApiError::bad_request("An extension's number can't be changed: add another and delete this one"));
+    }
+    let text = |name| fields.text(name).map(|text| text.map(String::from));
+    let change = ExtensionChange {
+        name: text("name")?,
+        email: text("email")?,
+        password: text("password")?,
+        allow_external: fields.flag("allow_external")?,
+    };
+    state.store.update_extension(state.tenant, &number, &change).await?;
+    taken(&state, "Extension updated successfully").await
+}
+
+async fn remove(State(state): State<Arc<ApiState>>, Path(number): Path<String>) -> Result<Json<Done>, ApiError> {
+    state.store.remove_extension(state.tenant, &number).await?;
+    taken(&state, "Extension deleted successfully").await
+}
+
+async fn taken(state: &ApiState, message: &'static str) -> Result<Json<Done>, ApiError> {
+    state
+        .exchange
+        .directory_changed()
+        .await
+        .map_err(|e| ApiError::internal(format!("The change is stored, but the exchange has not taken it yet: {e}")))?;
+    Ok(Json(Done { success: true, message }))
+}
