@@ -1,10 +1,17 @@
 //! The daemon: everything wired together.
 
 pub mod admin;
+pub mod clock;
 pub mod config;
+pub mod driver;
+pub mod events;
+pub mod exchange;
+pub mod figures;
 pub mod first_start;
+pub mod inbox;
+pub mod rest;
+pub mod start;
+pub mod stats;
+pub mod stop;
 
-/// Runs the exchange until it is told to stop.
-pub fn run(config: config::Config) -> anyhow::Result<()> {
-    anyhow::bail!("the wiring is missing: {}", config.data_dir.display())
-}
+pub use start::run;
