@@ -394,7 +394,7 @@ impl Leg {
             }
             Purpose::Refresh => self.refresh_done(core, status, response),
             Purpose::Carry { to, tx, request } => {
-                core.say(self.id, LegEvent::Carried { to, tx, request, status });
+                core.say(self.id, LegEvent::Carried { to, tx, request: *request, status });
                 self.lost_if_gone(core, status);
             }
         }
@@ -422,7 +422,7 @@ impl Leg {
         let body = request.body();
         let kind = request.header(Name::ContentType).and_then(|kind| std::str::from_utf8(kind).ok());
         let id = self.send(core, draft, kind.map(|kind| (kind, &body[..])));
-        self.pending.push((id, Purpose::Carry { to, tx, request: request.clone() }));
+        self.pending.push((id, Purpose::Carry { to, tx, request: Box::new(request.clone()) }));
         true
     }
 

@@ -97,7 +97,6 @@ impl Leg {
         for (name, value) in &invite.headers {
             writer.header(name, value.as_bytes());
         }
-        let mut draft = draft;
         self.propose_session(core, &mut draft.writer, min_se);
         let tx = self.send_invite(core, draft, invite.sdp.clone());
         self.outgoing = Some(Box::new(Outgoing {
