@@ -16,6 +16,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use std::fmt;
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "handed on at once, never stored")]
 pub enum Frame {
     Message(Message),
     /// A double CRLF: to be answered with [`PONG`].
