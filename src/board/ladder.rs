@@ -1,6 +1,6 @@
 //! A call's trace as a ladder a person reads: who sent what to whom and what the exchange decided, then every message.
 
-use super::trace::{CallTrace, Direction, Entry, Line};
+use super::trace::{CallTrace, Direction, Message, Rung};
 use crate::base::ids::LegId;
 use crate::base::now::Timestamp;
 use std::fmt::Write;
@@ -15,26 +15,29 @@ const EXCHANGE: usize = 1;
 /// `time` writes a time of day; the ladder gives it twelve columns.
 pub fn ladder(trace: &CallTrace, time: &dyn Fn(Timestamp) -> String) -> String {
     let mut out = String::new();
-    if let Some(about) = trace.about() {
-        let state = if trace.ended().is_some() { "ended" } else { "going on" };
-        // Writing to a string can't fail.
-        let _ = writeln!(out, "Call {}: {} -> {}, {state}\n", about.call_id, about.from, about.to);
-    }
-    let (first, omitted, last) = trace.entries();
-    let lines = Lifelines::of(first.iter().chain(last));
+    let about = trace.about();
+    let state = if trace.ended().is_some() { "ended" } else { "going on" };
+    // Writing to a string can't fail.
+    let _ = writeln!(out, "Call {}: {} -> {}, {state}\n", about.call_id, about.from, about.to);
+    let lines = Lifelines::of(trace);
     lines.heading(&mut out);
-    for entry in first {
-        lines.rung(entry, time, &mut out);
+    for rung in trace.rungs() {
+        match rung {
+            Rung::Message { at, message, text } => lines.rung(&time(at), &message, text, &mut out),
+            Rung::Decision { at, text } => {
+                let _ = writeln!(out, "{:12}  * {}", time(at), text.replace(char::is_control, " "));
+            }
+            Rung::Gap { omitted } => {
+                let _ = writeln!(out, "{:12}  ... {omitted} entries left out ...", "");
+            }
+        }
     }
-    if omitted > 0 {
-        let _ = writeln!(out, "{:12}  ... {omitted} entries left out ...", "");
-    }
-    for entry in last {
-        lines.rung(entry, time, &mut out);
-    }
-    let messages = first.iter().chain(last).filter(|entry| matches!(entry.line, Line::Message { .. }));
-    for (number, entry) in messages.enumerate() {
-        message(number + 1, entry, time, &mut out);
+    let mut number = 0;
+    for rung in trace.rungs() {
+        if let Rung::Message { at, message, text } = rung {
+            number += 1;
+            write_message(number, &time(at), &message, text, &mut out);
+        }
     }
     out
 }
@@ -80,13 +83,13 @@ struct Lifelines {
 }
 
 impl Lifelines {
-    fn of<'a>(entries: impl Iterator<Item = &'a Entry>) -> Lifelines {
+    fn of(trace: &CallTrace) -> Lifelines {
         let mut legs: Vec<(LegId, String)> = Vec::new();
-        for entry in entries {
-            if let Line::Message { leg, peer, transport, .. } = &entry.line
-                && legs.iter().all(|(known, _)| known != leg)
+        for rung in trace.rungs() {
+            if let Rung::Message { message: Message { leg, peer, transport, .. }, .. } = rung
+                && legs.iter().all(|(known, _)| *known != leg)
             {
-                legs.push((*leg, format!("{peer} {}", transport.param())));
+                legs.push((leg, format!("{peer} {}", transport.param())));
             }
         }
         Lifelines { legs }
@@ -117,25 +120,17 @@ impl Lifelines {
         }
     }
 
-    fn rung(&self, entry: &Entry, time: &dyn Fn(Timestamp) -> String, out: &mut String) {
-        let time = time(entry.at);
-        let (direction, leg, text) = match &entry.line {
-            Line::Decision(text) => {
-                let _ = writeln!(out, "{time:12}  * {}", text.replace(char::is_control, " "));
-                return;
-            }
-            Line::Message { direction, leg, text, .. } => (*direction, leg, text),
-        };
-        let index = self.legs.iter().position(|(known, _)| known == leg).unwrap_or_default();
+    fn rung(&self, time: &str, message: &Message, text: &[u8], out: &mut String) {
+        let index = self.legs.iter().position(|(known, _)| *known == message.leg).unwrap_or_default();
         let party = FIRST + Self::of_leg(index) * GAP;
         let exchange = FIRST + EXCHANGE * GAP;
         let mut canvas = Canvas::new(self.count());
         for line in 0..self.count() {
             canvas.put(FIRST + line * GAP, '|');
         }
-        let (from, to) = if direction == Direction::In { (party, exchange) } else { (exchange, party) };
+        let (from, to) = if message.direction == Direction::In { (party, exchange) } else { (exchange, party) };
         canvas.arrow(from, to, &label(text));
-        canvas.left(&time);
+        canvas.left(time);
         canvas.write(out);
     }
 }
@@ -182,10 +177,10 @@ impl Canvas {
     }
 }
 
-fn message(number: usize, entry: &Entry, time: &dyn Fn(Timestamp) -> String, out: &mut String) {
-    let Line::Message { direction, leg, peer, transport, text, cut } = &entry.line else { return };
+fn write_message(number: usize, time: &str, message: &Message, text: &[u8], out: &mut String) {
+    let Message { direction, leg, peer, transport, cut } = message;
     let way = if *direction == Direction::In { "from" } else { "to" };
-    let _ = writeln!(out, "\n--- {number}. {} {way} {peer} {}, leg {leg}", time(entry.at), transport.param());
+    let _ = writeln!(out, "\n--- {number}. {time} {way} {peer} {}, leg {leg}", transport.param());
     let text = String::from_utf8_lossy(text);
     out.extend(text.trim_end().chars().filter(|c| *c == '\n' || *c == '\t' || !c.is_control()));
     out.push('\n');

@@ -91,7 +91,7 @@ impl Board {
     /// Calls whose trace is kept, and the bytes of all.
     pub fn trace_use(&self) -> (usize, usize) {
         let traces = self.traces();
-        (traces.len(), traces.bytes())
+        (traces.count(), traces.bytes())
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Live> {

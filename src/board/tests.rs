@@ -1,4 +1,4 @@
-use super::trace::{Bounds, Direction, Line};
+use super::trace::{Bounds, Direction, Rung};
 use super::*;
 use crate::base::cause::Cause;
 use crate::base::ids::{CallId, LegId, ListenerId};
@@ -194,27 +194,22 @@ fn an_event_that_comes_twice_counts_once() {
     assert_eq!(board.lost_events(), 0);
 }
 
-fn entry_count(trace: &CallTrace) -> usize {
-    let (first, _, last) = trace.entries();
-    first.len() + last.len()
-}
-
 #[test]
-fn a_trace_begins_before_the_call_has_a_name_and_goes_on_after_its_end() {
+fn a_trace_goes_on_after_the_calls_end() {
     let board = board_of(vec![
-        received(1, 1, "INVITE sip:1002@x SIP/2.0\r\nAuthorization: Digest response=\"secret\"\r\n\r\n"),
         started(1, OFFICE),
+        received(1, 1, "INVITE sip:1002@x SIP/2.0\r\nAuthorization: Digest response=\"secret\"\r\n\r\n"),
         decided(1, "1002 is an extension"),
         ended(1, Cause::Normal),
         sent(1, 1, "SIP/2.0 200 OK\r\nCSeq: 2 BYE\r\n\r\n"),
     ]);
     let trace = board.trace(OFFICE, "call-1-1").unwrap();
-    assert_eq!(entry_count(&trace), 3);
+    assert_eq!(trace.rungs().count(), 3);
     assert!(trace.ended().is_some());
     assert!(!trace.is_truncated());
-    let Line::Message { direction, text, .. } = &trace.entries().0[0].line else { panic!("no message") };
-    assert_eq!(*direction, Direction::In);
-    assert_eq!(&**text, b"INVITE sip:1002@x SIP/2.0\r\nAuthorization: [redacted]\r\n\r\n");
+    let Some(Rung::Message { message, text, .. }) = trace.rungs().next() else { panic!("no message") };
+    assert_eq!(message.direction, Direction::In);
+    assert_eq!(text, b"INVITE sip:1002@x SIP/2.0\r\nAuthorization: [redacted]\r\n\r\n");
     assert!(board.trace(OTHER, "call-1-1").is_none(), "another tenant's call");
 }
 
@@ -226,14 +221,23 @@ fn a_long_call_keeps_how_it_began_and_what_came_last() {
         board.apply(&stream.event(decided(1, &format!("decision {n}"))));
     }
     let trace = board.trace(OFFICE, "call-1-1").unwrap();
-    let (first, omitted, last) = trace.entries();
-    let text = |entry: &trace::Entry| match &entry.line {
-        Line::Decision(text) => text.to_string(),
-        Line::Message { .. } => String::new(),
-    };
-    assert_eq!(text(&first[0]), "decision 0");
-    assert_eq!(text(last.last().unwrap()), "decision 499");
-    assert_eq!(first.len() + last.len() + omitted as usize, 500);
+    let lines: Vec<String> = trace
+        .rungs()
+        .map(|rung| match rung {
+            Rung::Decision { text, .. } => text.into_owned(),
+            Rung::Gap { omitted } => format!("gap {omitted}"),
+            Rung::Message { .. } => String::new(),
+        })
+        .collect();
+    assert_eq!(lines[0], "decision 0");
+    assert_eq!(lines.last().unwrap(), "decision 499");
+    // Before the gap and after it, nothing is missing.
+    let gap = lines.iter().position(|line| line.starts_with("gap")).unwrap();
+    let omitted: usize = lines[gap][4..].parse().unwrap();
+    let first_after = gap + omitted;
+    assert_eq!(lines.len() - 1 + omitted, 500);
+    assert!((0..gap).all(|n| lines[n] == format!("decision {n}")));
+    assert!((first_after..500).all(|n| lines[n - omitted + 1] == format!("decision {n}")));
     assert!(trace.is_truncated());
     assert!(board.trace_use().1 <= 8_000, "{:?}", board.trace_use());
 }
@@ -244,8 +248,8 @@ fn a_huge_message_is_cut_and_says_so() {
     board.apply(&stream.event(started(1, OFFICE)));
     board.apply(&stream.event(received(1, 1, vec![b'x'; 60_000])));
     let trace = board.trace(OFFICE, "call-1-1").unwrap();
-    let Line::Message { text, cut, .. } = &trace.entries().0[0].line else { panic!("no message") };
-    assert_eq!(text.len() + *cut as usize, 60_000);
+    let Some(Rung::Message { message, text, .. }) = trace.rungs().next() else { panic!("no message") };
+    assert_eq!(text.len() + message.cut as usize, 60_000);
     assert!(trace.is_truncated());
     assert!(board.trace_use().1 <= crate::base::limits::TRACE_BYTES);
 }
@@ -311,12 +315,12 @@ fn clock(at: Timestamp) -> String {
 fn the_ladder_reads_as_it_is_written_down() {
     let sdp = "Content-Type: application/sdp\r\n\r\nv=0\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:c2VjcmV0\r\n";
     let board = board_of(vec![
+        started(1, OFFICE),
         received(
             1,
             10,
             format!("INVITE sip:1002@office SIP/2.0\r\nAuthorization: Digest x\r\nCSeq: 2 INVITE\r\n{sdp}"),
         ),
-        started(1, OFFICE),
         sent(1, 10, "SIP/2.0 100 Trying\r\nCSeq: 2 INVITE\r\n\r\n"),
         decided(1, "1002 is an extension with 2 contacts: both ring"),
         sent(1, 20, format!("INVITE sip:1002@192.0.2.20 SIP/2.0\r\nCSeq: 1 INVITE\r\n{sdp}")),

@@ -10,7 +10,9 @@ use crate::base::limits;
 use crate::base::now::Timestamp;
 use crate::engine::event::{Event, EventBody, Snapshot, TraceEntry};
 use crate::engine::flow::{Flow, Transport};
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use foldhash::fast::RandomState;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::mem::size_of;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,27 +33,29 @@ impl Default for Bounds {
 #[derive(Default)]
 pub struct Traces {
     bounds: Bounds,
-    calls: BTreeMap<CallId, CallTrace>,
+    /// Few and often looked up. Ids grow, so the first is the oldest.
+    running: BTreeMap<CallId, CallTrace>,
+    finished: HashMap<CallId, CallTrace, RandomState>,
+    /// Finished calls in the order they ended.
+    ended: VecDeque<CallId>,
     /// Public call id to call.
-    names: HashMap<Arc<str>, CallId>,
-    /// Calls in the order they may go. A call that runs (again) when its turn comes is passed over.
-    leaving: VecDeque<CallId>,
+    names: HashMap<Arc<str>, CallId, RandomState>,
     bytes: usize,
     /// Reused for every message.
     scratch: Vec<u8>,
 }
 
+/// Texts lie one behind the other in one piece of memory: a trace is made and thrown away with every call.
 #[derive(Clone, Debug)]
 pub struct CallTrace {
-    /// Unknown until the call is admitted.
-    about: Option<About>,
+    about: About,
     ended: Option<Timestamp>,
     entries: Vec<Entry>,
+    texts: Vec<u8>,
     /// The first so many entries stay.
     pinned: usize,
     /// Entries left out after the pinned ones.
     omitted: u32,
-    bytes: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -64,25 +68,34 @@ pub struct About {
 }
 
 #[derive(Clone, Debug)]
-pub struct Entry {
-    pub at: Timestamp,
-    pub line: Line,
+struct Entry {
+    at: Timestamp,
+    /// None for a decision.
+    message: Option<Message>,
+    /// Bytes of its text.
+    length: u32,
 }
 
+/// A message's way.
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    pub direction: Direction,
+    pub leg: LegId,
+    pub peer: SocketAddr,
+    pub transport: Transport,
+    /// Bytes at its end that were too many to keep.
+    pub cut: u32,
+}
+
+/// What a reader of a trace meets, from first to last.
 #[derive(Clone, Debug)]
-pub enum Line {
-    Message {
-        direction: Direction,
-        leg: LegId,
-        peer: SocketAddr,
-        transport: Transport,
-        /// Redacted.
-        text: Box<[u8]>,
-        /// Bytes of the message that were too many to keep.
-        cut: u32,
-    },
+pub enum Rung<'a> {
+    /// Its text is redacted.
+    Message { at: Timestamp, message: Message, text: &'a [u8] },
     /// A decision of the engine, in words.
-    Decision(Box<str>),
+    Decision { at: Timestamp, text: Cow<'a, str> },
+    /// So many entries are left out here.
+    Gap { omitted: u32 },
 }
 
 /// As the exchange sees it.
@@ -108,7 +121,7 @@ impl Traces {
                     to: to.clone(),
                     started: event.at,
                 };
-                self.name(*call, about);
+                self.start(*call, about);
             }
             EventBody::CallEnded { call, .. } => self.end(*call, event.at),
             EventBody::Snapshot(snapshot) => self.replace(snapshot, event.at),
@@ -118,8 +131,9 @@ impl Traces {
 
     /// The trace of a tenant's call, running or finished, by its public id.
     pub fn get(&self, tenant: TenantId, call_id: &str) -> Option<&CallTrace> {
-        let trace = self.calls.get(self.names.get(call_id)?)?;
-        trace.about.as_ref().is_some_and(|about| about.tenant == tenant).then_some(trace)
+        let call = self.names.get(call_id)?;
+        let trace = self.running.get(call).or_else(|| self.finished.get(call))?;
+        (trace.about.tenant == tenant).then_some(trace)
     }
 
     /// What is kept now, bytes.
@@ -127,126 +141,103 @@ impl Traces {
         self.bytes
     }
 
-    pub fn len(&self) -> usize {
-        self.calls.len()
+    /// Calls of which something is kept.
+    pub fn count(&self) -> usize {
+        self.running.len() + self.finished.len()
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.calls.is_empty()
-    }
-
-    fn add(&mut self, call: CallId, at: Timestamp, entry: &TraceEntry) {
-        let line = match entry {
-            TraceEntry::Received { leg, flow, bytes } => self.message(Direction::In, *leg, flow, bytes),
-            TraceEntry::Sent { leg, flow, bytes } => self.message(Direction::Out, *leg, flow, bytes),
-            TraceEntry::Decision { text } => Line::Decision(shortened(text, self.longest_text()).into()),
-        };
-        self.change(call, |trace, bounds| trace.push(Entry { at, line }, bounds.call));
-    }
-
-    /// No single message takes more than this, so that several fit behind the pinned ones.
-    fn longest_text(&self) -> usize {
-        self.bounds.call / 4
-    }
-
-    fn message(&mut self, direction: Direction, leg: LegId, flow: &Flow, bytes: &[u8]) -> Line {
-        let kept = bytes.len().min(self.longest_text());
-        self.scratch.clear();
-        redact(&bytes[..kept], &mut self.scratch);
-        Line::Message {
-            direction,
-            leg,
-            peer: flow.remote,
-            transport: flow.transport,
-            text: self.scratch.as_slice().into(),
-            cut: u32::try_from(bytes.len() - kept).unwrap_or(u32::MAX),
-        }
-    }
-
-    fn name(&mut self, call: CallId, about: About) {
+    fn start(&mut self, call: CallId, about: About) {
         self.names.insert(about.call_id.clone(), call);
-        self.change(call, |trace, _| {
-            trace.bytes += about.size();
-            trace.about = Some(about);
-        });
+        let trace = CallTrace::new(about);
+        self.bytes += trace.bytes();
+        if let Some(old) = self.running.insert(call, trace) {
+            self.bytes -= old.bytes();
+        }
+        self.make_room();
     }
 
     fn end(&mut self, call: CallId, at: Timestamp) {
-        if let Some(trace) = self.calls.get_mut(&call) {
+        if let Some(mut trace) = self.running.remove(&call) {
             trace.ended = Some(at);
-            self.leaving.push_back(call);
+            self.finished.insert(call, trace);
+            self.ended.push_back(call);
         }
     }
 
-    /// Calls the snapshot does not have ended while events were lost.
+    fn add(&mut self, call: CallId, at: Timestamp, entry: &TraceEntry) {
+        // Its start was lost, or it had to make room: nobody can ask for it.
+        let Some(trace) = self.running.get_mut(&call).or_else(|| self.finished.get_mut(&call)) else { return };
+        // No single text takes more than this, so that several fit behind the pinned ones.
+        let longest = self.bounds.call / 4;
+        self.scratch.clear();
+        let message = match entry {
+            TraceEntry::Received { leg, flow, bytes } => {
+                Some(keep(Direction::In, *leg, flow, bytes, longest, &mut self.scratch))
+            }
+            TraceEntry::Sent { leg, flow, bytes } => {
+                Some(keep(Direction::Out, *leg, flow, bytes, longest, &mut self.scratch))
+            }
+            TraceEntry::Decision { text } => {
+                self.scratch.extend_from_slice(shortened(text, longest).as_bytes());
+                None
+            }
+        };
+        let before = trace.bytes();
+        trace.push(at, message, &self.scratch, self.bounds.call);
+        self.bytes = self.bytes + trace.bytes() - before;
+        self.make_room();
+    }
+
+    /// Calls the snapshot does not have ended while events were lost; calls we don't have began meanwhile.
     fn replace(&mut self, snapshot: &Snapshot, at: Timestamp) {
-        let running = |call: &CallId| snapshot.calls.iter().any(|c| c.call == *call);
-        let calls = self.calls.iter().filter(|(call, trace)| trace.ended.is_none() && !running(call));
-        let over: Vec<CallId> = calls.map(|(call, _)| *call).collect();
+        let named: BTreeSet<CallId> = snapshot.calls.iter().map(|call| call.call).collect();
+        let over: Vec<CallId> = self.running.keys().filter(|call| !named.contains(call)).copied().collect();
         for call in over {
             self.end(call, at);
         }
-        for call in &snapshot.calls {
-            if self.calls.get(&call.call).is_none_or(|trace| trace.about.is_none()) {
-                let about = About {
-                    call_id: call.call_id.clone(),
-                    tenant: call.tenant,
-                    from: call.from.clone(),
-                    to: call.to.clone(),
-                    started: call.started,
-                };
-                self.name(call.call, about);
-            }
+        for call in snapshot.calls.iter().filter(|call| !self.running.contains_key(&call.call)).collect::<Vec<_>>() {
+            let about = About {
+                call_id: call.call_id.clone(),
+                tenant: call.tenant,
+                from: call.from.clone(),
+                to: call.to.clone(),
+                started: call.started,
+            };
+            self.start(call.call, about);
         }
     }
 
-    /// Changes one call's trace, made if need be, and keeps the account and the bound of all.
-    fn change(&mut self, call: CallId, change: impl FnOnce(&mut CallTrace, &Bounds)) {
-        let trace = self.calls.entry(call).or_insert_with(|| {
-            // Until it has a name nobody can ask for it: it may go.
-            self.leaving.push_back(call);
-            self.bytes += CallTrace::EMPTY;
-            CallTrace::new()
-        });
-        let before = trace.bytes;
-        change(trace, &self.bounds);
-        self.bytes = self.bytes + trace.bytes - before;
-        while self.bytes > self.bounds.total && self.make_room() {}
-    }
-
-    fn make_room(&mut self) -> bool {
-        while let Some(call) = self.leaving.pop_front() {
-            if self.calls.get(&call).is_some_and(|trace| trace.ended.is_some() || trace.about.is_none()) {
-                self.forget(call);
-                return true;
-            }
-        }
-        match self.calls.first_key_value().map(|(call, _)| *call) {
-            Some(call) => self.forget(call),
-            None => return false,
-        }
-        true
-    }
-
-    fn forget(&mut self, call: CallId) {
-        let Some(trace) = self.calls.remove(&call) else { return };
-        self.bytes -= trace.bytes;
-        if let Some(about) = trace.about {
-            self.names.remove(&about.call_id);
+    fn make_room(&mut self) {
+        while self.bytes > self.bounds.total {
+            let finished = self.ended.pop_front().and_then(|call| self.finished.remove(&call));
+            let Some(trace) = finished.or_else(|| self.running.pop_first().map(|(_, trace)| trace)) else { return };
+            self.bytes -= trace.bytes();
+            self.names.remove(&trace.about.call_id);
         }
     }
 }
 
-impl CallTrace {
-    /// With its share of the tables, bytes.
-    const EMPTY: usize = size_of::<CallTrace>() + 128;
+/// Redacts what is kept of a message into `out`.
+fn keep(direction: Direction, leg: LegId, flow: &Flow, bytes: &[u8], longest: usize, out: &mut Vec<u8>) -> Message {
+    let kept = bytes.len().min(longest);
+    redact(&bytes[..kept], out);
+    let cut = u32::try_from(bytes.len() - kept).unwrap_or(u32::MAX);
+    Message { direction, leg, peer: flow.remote, transport: flow.transport, cut }
+}
 
-    fn new() -> CallTrace {
-        CallTrace { about: None, ended: None, entries: Vec::new(), pinned: 0, omitted: 0, bytes: CallTrace::EMPTY }
+impl CallTrace {
+    /// An empty trace with its share of the tables, bytes.
+    const EMPTY: usize = size_of::<CallTrace>() + 128;
+    /// The memory of entries and texts grows by so many entries and bytes.
+    const ENTRIES: usize = 8;
+    const TEXT: usize = 2048;
+
+    fn new(about: About) -> CallTrace {
+        CallTrace { about, ended: None, entries: Vec::new(), texts: Vec::new(), pinned: 0, omitted: 0 }
     }
 
-    pub fn about(&self) -> Option<&About> {
-        self.about.as_ref()
+    pub fn about(&self) -> &About {
+        &self.about
     }
 
     /// When the call ended; None while it runs.
@@ -254,43 +245,62 @@ impl CallTrace {
         self.ended
     }
 
-    /// The entries before the gap, how many the gap left out, and the entries after it.
-    pub fn entries(&self) -> (&[Entry], u32, &[Entry]) {
-        let (first, last) = self.entries.split_at(self.pinned.min(self.entries.len()));
-        (first, self.omitted, last)
+    pub fn rungs(&self) -> impl Iterator<Item = Rung<'_>> {
+        let mut texts = self.texts.as_slice();
+        let gap = (self.omitted > 0).then_some(Rung::Gap { omitted: self.omitted });
+        let mut rung = move |entry: &Entry| {
+            let (text, rest) = texts.split_at_checked(entry.length as usize).unwrap_or_default();
+            texts = rest;
+            match entry.message {
+                Some(message) => Rung::Message { at: entry.at, message, text },
+                None => Rung::Decision { at: entry.at, text: String::from_utf8_lossy(text) },
+            }
+        };
+        let mut gap = (self.pinned, gap);
+        self.entries.iter().enumerate().flat_map(move |(n, entry)| {
+            let gap = if n == gap.0 { gap.1.take() } else { None };
+            gap.into_iter().chain([rung(entry)])
+        })
     }
 
     /// Whether anything of the call was left out.
     pub fn is_truncated(&self) -> bool {
-        self.omitted > 0 || self.entries.iter().any(|e| matches!(e.line, Line::Message { cut, .. } if cut > 0))
+        self.omitted > 0 || self.entries.iter().any(|e| e.message.is_some_and(|m| m.cut > 0))
     }
 
-    fn push(&mut self, entry: Entry, bound: usize) {
-        self.bytes += entry.size();
-        self.entries.push(entry);
-        if self.omitted == 0 && self.bytes <= bound / 2 {
-            self.pinned = self.entries.len();
+    /// The memory it takes.
+    fn bytes(&self) -> usize {
+        CallTrace::EMPTY + self.entries.capacity() * size_of::<Entry>() + self.texts.capacity()
+    }
+
+    /// Takes an entry whose text is a quarter of the bound at most, and what is needed for that out of the middle. The
+    /// memory taken stays within the bound.
+    fn push(&mut self, at: Timestamp, message: Option<Message>, text: &[u8], bound: usize) {
+        let table = |entries: usize| CallTrace::EMPTY + entries * size_of::<Entry>();
+        let is_full = self.entries.len() == self.entries.capacity();
+        let more = table(self.entries.capacity() + CallTrace::ENTRIES);
+        if is_full && more + self.texts.capacity().max(self.texts.len() + text.len()) <= bound {
+            self.entries.reserve_exact(CallTrace::ENTRIES);
         }
-        while self.bytes > bound && self.pinned + 1 < self.entries.len() {
-            self.bytes -= self.entries.remove(self.pinned).size();
+        let room = bound.saturating_sub(table(self.entries.capacity()));
+        let pinned: usize = self.entries[..self.pinned].iter().map(|entry| entry.length as usize).sum();
+        let has_room = |trace: &CallTrace| {
+            trace.entries.len() < trace.entries.capacity() && trace.texts.len() + text.len() <= room
+        };
+        while !has_room(self) && self.pinned < self.entries.len() {
+            let gone = self.entries.remove(self.pinned);
+            self.texts.drain(pinned..pinned + gone.length as usize);
             self.omitted += 1;
         }
-    }
-}
-
-impl About {
-    fn size(&self) -> usize {
-        self.call_id.len() + self.from.len() + self.to.len()
-    }
-}
-
-impl Entry {
-    fn size(&self) -> usize {
-        let text = match &self.line {
-            Line::Message { text, .. } => text.len(),
-            Line::Decision(text) => text.len(),
-        };
-        size_of::<Entry>() + text
+        if self.texts.capacity() - self.texts.len() < text.len() {
+            let spare = room.saturating_sub(self.texts.len()).min(CallTrace::TEXT);
+            self.texts.reserve_exact(text.len().max(spare));
+        }
+        self.texts.extend_from_slice(text);
+        self.entries.push(Entry { at, message, length: text.len() as u32 });
+        if self.omitted == 0 && table(self.entries.len()) + self.texts.len() <= bound / 2 {
+            self.pinned = self.entries.len();
+        }
     }
 }
 

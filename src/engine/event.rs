@@ -24,7 +24,7 @@ pub enum EventBody {
     Registered { tenant: TenantId, extension: Box<str>, contacts: usize },
     /// A contact was removed, replaced or ran out; `contacts` is how many are left.
     Unregistered { tenant: TenantId, extension: Box<str>, contacts: usize },
-    /// A call was admitted.
+    /// A call was admitted: its first event.
     CallStarted { call: CallId, call_id: Arc<str>, tenant: TenantId, from: Arc<str>, to: Arc<str> },
     /// A call's state as the API shows it.
     CallState { call: CallId, state: CallState },

@@ -5,7 +5,7 @@ use crate::api::State as ApiState;
 use crate::api::clock::Clock;
 use crate::api::error::ApiError;
 use crate::board::ladder::{label, ladder};
-use crate::board::trace::{CallTrace, Direction, Entry, Line};
+use crate::board::trace::{CallTrace, Direction, Rung};
 use axum::extract::{Path, Query, State};
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
@@ -31,7 +31,7 @@ struct Trace {
     to: Arc<str>,
     /// Null while the call goes on.
     end_time: Option<String>,
-    entries: Vec<Rung>,
+    entries: Vec<Entry>,
     /// Whether anything is left out.
     truncated: bool,
 }
@@ -39,7 +39,7 @@ struct Trace {
 /// A message, a decision, or a gap.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Rung {
+enum Entry {
     Message {
         time: String,
         direction: &'static str,
@@ -54,7 +54,7 @@ enum Rung {
     },
     Decision {
         time: String,
-        decision: Box<str>,
+        decision: String,
     },
     Gap {
         /// Entries that are left out here.
@@ -81,7 +81,7 @@ async fn trace(
         // The content type of a string is text/plain.
         return Ok(ladder(&trace, &|at| clock.time_of_day(at)).into_response());
     }
-    json(&trace, &clock).map(|trace| Json(trace).into_response())
+    Ok(Json(json(&trace, &clock)).into_response())
 }
 
 fn prefers_text(headers: &HeaderMap) -> bool {
@@ -89,34 +89,31 @@ fn prefers_text(headers: &HeaderMap) -> bool {
     accept.contains("text/plain") && !accept.contains("application/json")
 }
 
-fn json(trace: &CallTrace, clock: &Clock) -> Result<Trace, ApiError> {
-    let about = trace.about().ok_or_else(|| ApiError::not_found("The call is not admitted yet"))?;
-    let (first, omitted, last) = trace.entries();
-    let gap = (omitted > 0).then_some(Rung::Gap { omitted });
-    let rung = |entry| rung(entry, clock);
-    Ok(Trace {
+fn json(trace: &CallTrace, clock: &Clock) -> Trace {
+    let about = trace.about();
+    Trace {
         call_id: about.call_id.clone(),
         from: about.from.clone(),
         to: about.to.clone(),
         end_time: trace.ended().map(|at| clock.micro(at)),
-        entries: first.iter().map(rung).chain(gap).chain(last.iter().map(rung)).collect(),
+        entries: trace.rungs().map(|rung| entry(rung, clock)).collect(),
         truncated: trace.is_truncated(),
-    })
+    }
 }
 
-fn rung(entry: &Entry, clock: &Clock) -> Rung {
-    let time = clock.micro(entry.at);
-    match &entry.line {
-        Line::Decision(text) => Rung::Decision { time, decision: text.clone() },
-        Line::Message { direction, leg, peer, transport, text, cut } => Rung::Message {
-            time,
-            direction: if *direction == Direction::In { "in" } else { "out" },
-            leg: leg.0,
-            peer: peer.to_string(),
-            transport: transport.param(),
+fn entry(rung: Rung<'_>, clock: &Clock) -> Entry {
+    match rung {
+        Rung::Gap { omitted } => Entry::Gap { omitted },
+        Rung::Decision { at, text } => Entry::Decision { time: clock.micro(at), decision: text.into_owned() },
+        Rung::Message { at, message, text } => Entry::Message {
+            time: clock.micro(at),
+            direction: if message.direction == Direction::In { "in" } else { "out" },
+            leg: message.leg.0,
+            peer: message.peer.to_string(),
+            transport: message.transport.param(),
             summary: label(text),
             message: String::from_utf8_lossy(text).into_owned(),
-            cut: *cut,
+            cut: message.cut,
         },
     }
 }

@@ -80,8 +80,8 @@ async fn traced_call() -> Office {
     };
     let invite = "INVITE sip:1002@office SIP/2.0\r\nAuthorization: Digest response=\"c0ffee\"\r\n\r\n";
     let trace = |entry| EventBody::Trace { call: CallId(7), entry };
-    office.event(TEN, trace(TraceEntry::Received { leg: LegId(3), flow, bytes: invite.into() }));
     office.event(TEN, started(7, "call-1-7", "1001", "1002"));
+    office.event(TEN, trace(TraceEntry::Received { leg: LegId(3), flow, bytes: invite.into() }));
     office.event(Timestamp(TEN.0 + 1_500), trace(TraceEntry::Decision { text: "1002 has no contact".into() }));
     let busy = "SIP/2.0 480 Temporarily Unavailable\r\nCSeq: 1 INVITE\r\n\r\n";
     office.event(Timestamp(TEN.0 + 2_000), trace(TraceEntry::Sent { leg: LegId(3), flow, bytes: busy.into() }));
