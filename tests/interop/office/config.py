@@ -5,12 +5,13 @@ KEYS = {
     "grace": ("calls", "drain_grace"),
     "session_expires": ("session", "expires"),
     "max_contacts": ("registration", "max_contacts"),
+    "algorithms": ("auth", "algorithms"),
     "max_calls": ("calls", "max"),
 }
 
 
 def settings(**values):
-    """`settings(ring_timeout=3, grace=1)`: seconds; what is not named keeps its default."""
+    """`settings(ring_timeout=3, grace=1)`: what is not named keeps its default."""
     sections = {}
     for name, value in values.items():
         section, key = KEYS[name]
