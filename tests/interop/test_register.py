@@ -2,6 +2,7 @@
 
 import pytest
 
+from office.config import settings
 from office.office import password
 
 TRANSPORTS = ["udp", "tcp"]
@@ -44,6 +45,15 @@ def test_a_wrong_password_and_an_unknown_user_are_refused_alike(office, transpor
     assert wrong == unknown
     assert wrong in (401, 403)
     assert office.api.status()["registered_extensions"] == 0
+
+
+@pytest.mark.parametrize("order", ["[SHA-256]", "[SHA-256, MD5]"])
+def test_a_phone_that_knows_sha256_uses_it(make_office, order):
+    office = make_office(settings(algorithms=order))
+    phone = office.phone("1101")
+    (challenge, *_) = phone.received("SIP/2.0 401")
+    assert "algorithm=SHA-256" in challenge
+    assert office.fresh().register("1101", "not-the-password", office.daemon.sip_udp) in (401, 403)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)

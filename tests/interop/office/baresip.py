@@ -47,7 +47,7 @@ ctrl_tcp_listen 127.0.0.1:{control_port}
 
 
 class BaresipPhone:
-    """Registers as soon as it runs. Says one tone; its `sndfile` filter writes down what it hears."""
+    """Registers as soon as it runs (an event, REGISTER_OK or REGISTER_FAIL). Says one tone; its `sndfile` filter writes down what it hears."""
 
     def __init__(self, name, directory, user, password, server, hz, transport="udp", answer="manual"):
         self.name = name
@@ -63,9 +63,7 @@ class BaresipPhone:
         )
         text += "".join(f"module{'_app' if m in ('account', 'menu', 'ctrl_tcp') else ''} {m}.so\n" for m in MODULES)
         (self.directory / "config").write_text(text)
-        account = f"<sip:{user}@{server};transport={transport}>;auth_user={user};auth_pass={password}"
-        account += f";answermode={answer};audio_codecs=PCMU,PCMA;regint=300;sipnat=none\n"
-        (self.directory / "accounts").write_text(account)
+        (self.directory / "accounts").write_text("")
         (self.directory / "contacts").write_text("")
         self.server = server
         self.log = open(self.directory / "baresip.log", "wb")
@@ -76,6 +74,9 @@ class BaresipPhone:
         self.waiting = []
         self.control = self._connect(control_port)
         threading.Thread(target=self._read, daemon=True).start()
+        # Only now, so that the outcome of the registration is an event somebody listens to.
+        account = f"<sip:{user}@{server};transport={transport}>;auth_user={user};auth_pass={password}"
+        self.command("uanew", account + f";answermode={answer};audio_codecs=PCMU,PCMA;regint=300")
 
     def _connect(self, port):
         deadline = time.monotonic() + PATIENCE

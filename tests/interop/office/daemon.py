@@ -86,7 +86,7 @@ class Daemon:
     def passwords(self):
         """The table a first start prints: extension to password."""
         plain = re.sub(r"\x1b\[[0-9;]*m", "", self.text())
-        return dict(re.findall(r"^\W*(1\d{3})\b.*?(\S{8,})\W*$", plain, re.MULTILINE))
+        return dict(re.findall(r"^\s*(1\d{3})\s+\1\s+(\S{8,})\s*$", plain, re.MULTILINE))
 
     def signal(self, number):
         self.process.send_signal(number)

@@ -13,12 +13,17 @@ def password(number):
 
 
 class Office:
-    def __init__(self, directory, **daemon):
+    """`commands` are strowger commands carried out before the start, each a list of arguments."""
+
+    def __init__(self, directory, commands=(), **daemon):
         self.directory = pathlib.Path(directory)
         self.daemon = Daemon(self.directory / "daemon", **daemon)
         self.api = self.daemon.api
         self.stack = contextlib.ExitStack()
         self.phones = 0
+
+        for command in commands:
+            self.daemon.run(*command)
 
     def __enter__(self):
         self.daemon.start()
