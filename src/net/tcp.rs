@@ -11,7 +11,6 @@
 //! waits before it, so that most answers cost one system call and wake nobody; the task writes what had to wait.
 
 use crate::base::ids::{ConnectionId, ListenerId};
-use crate::base::limits;
 use crate::engine::flow::{Flow, Transport};
 use crate::net::counters::NetCounters;
 use crate::net::wake::Waker;

@@ -1,0 +1,334 @@
+//! The engine's thread: the only one that touches the engine.
+//!
+//! ```text
+//!        ┌──────────────────────────────────────────────────────────────────────────────┐
+//!        ▼                                                                              │
+//!      rest ──► datagrams ──► inbox ──► connections' messages ──► time-outs ──► do what the engine asked
+//!   (epoll or nap)  (a batch a socket)       (at most TURN)
+//! ```
+//!
+//! Invariants: nothing here blocks but `rest`; every input has a clock reading of its own; what one turn's inputs asked for
+//! is done before the next turn.
+
+use crate::base::ids::{ConnectionId, ListenerId, Token, TransactionId};
+use crate::base::map::{Map, Seeded};
+use crate::base::rng::Rng;
+use crate::engine::Engine;
+use crate::engine::event::{Event, EventBody};
+use crate::engine::flow::Flow;
+use crate::engine::io::{Command, CommandResult, Input, Output};
+use crate::engine::media::MediaCommand;
+use crate::engine::record::Record;
+use crate::net::counters::NetCounters;
+use crate::net::tcp::{Arrival, Connection};
+use crate::net::udp::{BATCH, Datagram, Sent, UdpListener};
+use crate::net::wake::Waker;
+use crate::node::clock;
+use crate::node::events::EventQueue;
+use crate::node::inbox::{Inbox, Mail, Order};
+use crate::node::rest::{Rest, Woken};
+use crate::node::stats::Stats;
+use crate::proto::sip::message::Message;
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::io;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Messages of connections taken in one turn.
+const TURN: usize = 256;
+/// Datagrams that wait for a full socket; beyond it they are lost, as on any full link, and counted.
+const OUTBOX: usize = 8_192;
+
+/// Where the engine's outputs go that are not messages.
+pub struct Outlets {
+    /// Takes the media commands of a turn.
+    pub media: Box<dyn FnMut(std::vec::Drain<'_, MediaCommand>) + Send>,
+    /// Takes the records of a turn.
+    pub records: Box<dyn FnMut(Vec<Record>) + Send>,
+    pub events: Arc<EventQueue>,
+}
+
+/// Where the engine's inputs come from.
+pub struct Sources {
+    /// Made by `bind::udp`; at most `rest::SOCKETS`.
+    pub sockets: Vec<(ListenerId, UdpSocket)>,
+    pub arrivals: mpsc::Receiver<Arrival>,
+    pub inbox: Arc<Inbox>,
+    pub waker: Arc<Waker>,
+}
+
+pub struct Driver {
+    engine: Engine,
+    sockets: Vec<Socket>,
+    arrivals: mpsc::Receiver<Arrival>,
+    inbox: Arc<Inbox>,
+    rest: Rest,
+    outlets: Outlets,
+    connections: Map<ConnectionId, Arc<Connection>>,
+    waiters: Map<Token, oneshot::Sender<CommandResult>>,
+    next_token: u64,
+    out: Vec<Output>,
+    media: Vec<MediaCommand>,
+    records: Vec<Record>,
+    events: Vec<Event>,
+    /// Messages that could not be sent; told to the engine in the next turn.
+    failed: VecDeque<TransactionId>,
+    net: Arc<NetCounters>,
+    stats: Arc<Stats>,
+    is_stopped: bool,
+}
+
+struct Socket {
+    listener: UdpListener,
+    outbox: VecDeque<Datagram>,
+    is_blocked: bool,
+}
+
+impl Driver {
+    /// To be made on the thread it runs on. `nap` is how long the thread naps under load instead of waiting for each datagram; zero for never.
+    pub fn new(
+        engine: Engine,
+        sources: Sources,
+        outlets: Outlets,
+        nap: Duration,
+        net: Arc<NetCounters>,
+        stats: Arc<Stats>,
+        rng: &mut Rng,
+    ) -> io::Result<Driver> {
+        let seeded = Seeded::new(rng);
+        let mut rest = Rest::new(sources.waker, nap, stats.clone())?;
+        let mut sockets = Vec::new();
+        for (n, (id, socket)) in sources.sockets.into_iter().enumerate() {
+            let listener = UdpListener::new(id, socket)?;
+            rest.watch(n, &listener)?;
+            sockets.push(Socket { listener, outbox: VecDeque::new(), is_blocked: false });
+        }
+        Ok(Driver {
+            engine,
+            sockets,
+            arrivals: sources.arrivals,
+            inbox: sources.inbox,
+            rest,
+            outlets,
+            connections: Map::with_hasher(seeded.clone()),
+            waiters: Map::with_hasher(seeded),
+            next_token: 1,
+            out: Vec::new(),
+            media: Vec::new(),
+            records: Vec::new(),
+            events: Vec::new(),
+            failed: VecDeque::new(),
+            net,
+            stats,
+            is_stopped: false,
+        })
+    }
+
+    /// Runs until it is given `Order::Stop`.
+    pub fn run(mut self) {
+        self.execute();
+        while !self.is_stopped {
+            let woken = self.rest();
+            self.turn(&woken);
+        }
+    }
+
+    fn rest(&mut self) -> Woken {
+        let has_work = !self.failed.is_empty();
+        let (inbox, arrivals) = (&self.inbox, &self.arrivals);
+        self.rest.until(self.engine.deadline(), || has_work || inbox.has_mail() || !arrivals.is_empty())
+    }
+
+    fn turn(&mut self, woken: &Woken) {
+        let mut inputs = 0;
+        for n in 0..self.sockets.len() {
+            if woken.is_readable(n) {
+                inputs += self.receive(n);
+            }
+            if woken.is_writable(n) {
+                self.send(n);
+            }
+        }
+        while let Some(key) = self.failed.pop_front() {
+            self.give(Input::SendFailed { key });
+            inputs += 1;
+        }
+        if let Some(mail) = self.inbox.take() {
+            inputs += self.open(mail);
+        }
+        inputs += self.take_arrivals();
+        if self.engine.deadline().is_some_and(|at| at <= clock::mono()) {
+            self.give(Input::Timeout);
+            self.stats.timeouts.add(1);
+        }
+        self.execute();
+        self.stats.inputs.add(inputs as u64);
+        self.rest.turn_done(inputs);
+    }
+
+    fn give(&mut self, input: Input) {
+        self.engine.handle(clock::now(), input, &mut self.out);
+    }
+
+    fn receive(&mut self, n: usize) -> usize {
+        let (engine, out, net) = (&mut self.engine, &mut self.out, &self.net);
+        let received = self.sockets[n].listener.receive(&mut |flow, bytes| datagram(engine, out, net, flow, bytes));
+        match received {
+            Ok(count) => {
+                self.net.udp_received.add(count as u64);
+                if count == BATCH {
+                    self.rest.again(n);
+                }
+                count
+            }
+            Err(error) => {
+                tracing::error!("receiving on udp:{} fails: {error}", self.sockets[n].listener.bound());
+                // Not a loop that eats a processor while the cause lasts.
+                thread::sleep(Duration::from_millis(10));
+                0
+            }
+        }
+    }
+
+    fn open(&mut self, mail: Mail) -> usize {
+        let count = mail.recorded.len() + mail.media.len() + mail.orders.len();
+        if let Some(refused) = mail.refused {
+            self.give(Input::RecordsRefused(refused));
+        }
+        for (upto, kept) in mail.recorded {
+            self.give(Input::Recorded { upto, kept });
+        }
+        for event in mail.media {
+            self.give(Input::Media(event));
+        }
+        for order in mail.orders {
+            match order {
+                Order::Command { command, done } => self.command(command, done),
+                Order::Directory { directory, done } => {
+                    self.give(Input::Directory(directory));
+                    // Whoever waited may have gone.
+                    let _ = done.send(());
+                }
+                Order::Stop => self.is_stopped = true,
+            }
+        }
+        count
+    }
+
+    fn command(&mut self, command: Command, done: oneshot::Sender<CommandResult>) {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        self.waiters.insert(token, done);
+        self.give(Input::Command { token, command });
+    }
+
+    fn take_arrivals(&mut self) -> usize {
+        for count in 0..TURN {
+            let Ok(arrival) = self.arrivals.try_recv() else { return count };
+            match arrival {
+                Arrival::Opened(connection) => drop(self.connections.insert(connection.id(), connection)),
+                Arrival::Message { flow, message } => self.give(Input::Sip { flow, message }),
+                Arrival::Closed(connection) => {
+                    self.connections.remove(&connection);
+                    self.give(Input::FlowClosed { connection });
+                }
+            }
+        }
+        TURN
+    }
+
+    /// Does what the engine asked for: messages in order, the rest in one batch of each kind.
+    fn execute(&mut self) {
+        let mut out = std::mem::take(&mut self.out);
+        for output in out.drain(..) {
+            match output {
+                Output::Send { flow, bytes, key } => self.post(flow, bytes, key),
+                Output::Media(command) => self.media.push(command),
+                Output::Record(record) => self.records.push(record),
+                Output::Done { token, result } => {
+                    if let Some(done) = self.waiters.remove(&token) {
+                        let _ = done.send(result);
+                    }
+                }
+                Output::Event(event) => {
+                    match event.body {
+                        EventBody::CallStarted { .. } => self.stats.calls.add(1),
+                        EventBody::CallEnded { .. } => self.stats.calls.sub(1),
+                        _ => {}
+                    }
+                    self.events.push(event);
+                }
+            }
+        }
+        self.out = out;
+        if !self.records.is_empty() {
+            (self.outlets.records)(std::mem::take(&mut self.records));
+        }
+        if !self.media.is_empty() {
+            (self.outlets.media)(self.media.drain(..));
+        }
+        for n in 0..self.sockets.len() {
+            if !self.sockets[n].outbox.is_empty() && !self.sockets[n].is_blocked {
+                self.send(n);
+            }
+        }
+        self.outlets.events.push(&mut self.events);
+    }
+
+    fn post(&mut self, flow: Flow, bytes: Bytes, key: Option<TransactionId>) {
+        if let Some(id) = flow.connection {
+            let sent = self.connections.get(&id).is_some_and(|connection| connection.send(bytes).is_ok());
+            if sent {
+                self.net.tcp_sent.add(1);
+            } else {
+                self.net.tcp_failed.add(1);
+                self.failed.extend(key);
+            }
+        } else if flow.transport.is_reliable() {
+            // A contact of before the restart, whose connection nobody has opened again.
+            self.net.tcp_failed.add(1);
+            self.failed.extend(key);
+        } else if let Some(socket) = self.socket(flow.listener).filter(|socket| socket.outbox.len() < OUTBOX) {
+            socket.outbox.push_back(Datagram { flow, bytes, key });
+        } else {
+            self.net.udp_failed.add(1);
+            self.failed.extend(key);
+        }
+    }
+
+    fn socket(&mut self, listener: ListenerId) -> Option<&mut Socket> {
+        self.sockets.iter_mut().find(|socket| socket.listener.id() == listener)
+    }
+
+    fn send(&mut self, n: usize) {
+        let socket = &mut self.sockets[n];
+        let sent = socket.listener.send(&mut socket.outbox, &self.net, &mut |key| self.failed.push_back(key));
+        let is_blocked = sent == Sent::Blocked;
+        if is_blocked != socket.is_blocked {
+            socket.is_blocked = is_blocked;
+            self.rest.watch_writable(n, &socket.listener, is_blocked);
+        }
+    }
+}
+
+/// A datagram on its way into the engine: a message, a keep-alive, or something nobody answers.
+fn datagram(engine: &mut Engine, out: &mut Vec<Output>, net: &NetCounters, flow: Flow, bytes: &[u8]) {
+    // RFC 5626 §3.5.1 pings streams with line ends; phones do it over UDP too, to hold a NAT's door open. One zero
+    // octet does the same (RFC 6223 §4.1 leaves the form open; seen from several vendors).
+    if bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
+        net.keepalives.add(1);
+        return;
+    }
+    match Message::parse(Bytes::copy_from_slice(bytes)) {
+        Ok(message) => engine.handle(clock::now(), Input::Sip { flow, message }, out),
+        Err(_) => net.garbage.add(1),
+    }
+}
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

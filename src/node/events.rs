@@ -1,0 +1,106 @@
+//! The way of the engine's events to their folds: a bounded queue from the engine's thread to one task.
+//!
+//! The task naps after each drain, so that a busy engine pays for at most a hundred wake-ups a second and not for one an
+//! event. Events that find the queue full are counted; the board sees the gap and asks for a snapshot.
+
+use crate::engine::event::Event;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Events that wait, some seconds of a busy exchange.
+pub const QUEUE: usize = 65_536;
+/// How long the folds may lag behind the engine.
+pub const NAP: Duration = Duration::from_millis(10);
+
+pub struct EventQueue {
+    waiting: Mutex<VecDeque<Event>>,
+    some: Notify,
+    lost: AtomicU64,
+    bound: usize,
+}
+
+impl EventQueue {
+    pub fn new(bound: usize) -> EventQueue {
+        EventQueue { waiting: Mutex::default(), some: Notify::new(), lost: AtomicU64::new(0), bound }
+    }
+
+    /// Takes the events of one batch, as many as there is room for. Never blocks for longer than a drain's swap.
+    pub fn push(&self, events: &mut Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let mut waiting = self.lock();
+        let was_empty = waiting.is_empty();
+        let room = self.bound.saturating_sub(waiting.len()).min(events.len());
+        waiting.extend(events.drain(..room));
+        drop(waiting);
+        if !events.is_empty() {
+            self.lost.fetch_add(events.len() as u64, Ordering::Relaxed);
+            events.clear();
+        }
+        if was_empty {
+            self.some.notify_one();
+        }
+    }
+
+    /// Waits for events and takes all there are.
+    pub async fn take(&self) -> VecDeque<Event> {
+        loop {
+            let waiting = std::mem::take(&mut *self.lock());
+            if !waiting.is_empty() {
+                return waiting;
+            }
+            self.some.notified().await;
+        }
+    }
+
+    /// Events that found the queue full.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Event>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::cause::Cause;
+    use crate::base::ids::TenantId;
+    use crate::base::now::Timestamp;
+    use crate::engine::event::EventBody;
+
+    fn event(seq: u64) -> Event {
+        let body = EventBody::Refused { tenant: TenantId(1), cause: Cause::Forbidden };
+        Event { seq, at: Timestamp(0), body }
+    }
+
+    #[tokio::test]
+    async fn events_come_in_order_and_what_finds_no_room_is_counted() {
+        let queue = EventQueue::new(3);
+        queue.push(&mut vec![event(1), event(2)]);
+        queue.push(&mut vec![event(3), event(4), event(5)]);
+        let seqs = |events: VecDeque<Event>| events.iter().map(|e| e.seq).collect::<Vec<_>>();
+        assert_eq!(seqs(queue.take().await), [1, 2, 3]);
+        assert_eq!(queue.lost(), 2);
+        queue.push(&mut vec![event(6)]);
+        assert_eq!(seqs(queue.take().await), [6]);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_task_is_woken() {
+        let queue = std::sync::Arc::new(EventQueue::new(10));
+        let waiting = tokio::spawn({
+            let queue = queue.clone();
+            async move { queue.take().await.len() }
+        });
+        tokio::task::yield_now().await;
+        queue.push(&mut vec![event(1)]);
+        assert_eq!(waiting.await.unwrap(), 1);
+    }
+}
