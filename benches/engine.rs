@@ -214,8 +214,7 @@ impl Bench {
             let to = text.lines().find(|line| line.starts_with("To:")).unwrap();
             format!(";tag={}", to.split("tag=").nth(1).unwrap())
         };
-        let ack =
-            request("ACK", 1, &tag(&challenge), "", "").replace("z9hG4bKi", "z9hG4bKi").replace("ACK1", "INVITE1");
+        let ack = request("ACK", 1, &tag(&challenge), "", "").replace("ACK1", "INVITE1");
         self.send(a, &ack);
         let authorization = self.authorization(&challenge, "1001", "INVITE", uri);
         self.send(a, &request("INVITE", 2, "", &authorization, &sdp(a)));

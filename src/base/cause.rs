@@ -264,8 +264,8 @@ pub fn phrase(status: u16) -> &'static str {
         101..=199 => "Progress",
         201..=299 => "OK",
         303..=399 => "Redirection",
-        400..=499 => "Request Failure",
-        500..=599 => "Server Failure",
+        401..=499 => "Request Failure",
+        501..=599 => "Server Failure",
         _ => "Global Failure",
     }
 }

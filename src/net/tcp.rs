@@ -62,6 +62,7 @@ impl Patience {
 }
 
 /// What a connection tells the engine's thread, in this order: one `Opened`, messages, one `Closed`.
+#[expect(clippy::large_enum_variant, reason = "nearly all arrivals are messages")]
 pub enum Arrival {
     Opened(Arc<Connection>),
     Message { flow: Flow, message: Message },

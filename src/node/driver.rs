@@ -43,10 +43,12 @@ const TURN: usize = 256;
 /// Datagrams that wait for a full socket; beyond it they are lost, as on any full link, and counted.
 const OUTBOX: usize = 8_192;
 
+pub type MediaOutlet = Box<dyn FnMut(std::vec::Drain<'_, MediaCommand>) + Send>;
+
 /// Where the engine's outputs go that are not messages.
 pub struct Outlets {
     /// Takes the media commands of a turn.
-    pub media: Box<dyn FnMut(std::vec::Drain<'_, MediaCommand>) + Send>,
+    pub media: MediaOutlet,
     /// Takes the records of a turn.
     pub records: Box<dyn FnMut(Vec<Record>) + Send>,
     pub events: Arc<EventQueue>,

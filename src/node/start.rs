@@ -123,7 +123,8 @@ async fn serve(config: Config) -> Result<()> {
         let (net, stats, is_dead) = (net.clone(), stats.clone(), is_dead.clone());
         let mut rng = Rng::new(seed()?);
         spawn_engine(is_dead, move || {
-            Ok(Driver::new(engine, sources, outlets, ENGINE_NAP, net, stats, &mut rng)?.run(bindings))
+            Driver::new(engine, sources, outlets, ENGINE_NAP, net, stats, &mut rng)?.run(bindings);
+            Ok(())
         })?
     };
 

@@ -28,7 +28,7 @@ fn look(bytes: &[u8]) {
         assert!(!raw.is_empty() && Name::of(raw) == name);
         let is_space = |b: Option<&u8>| b.is_some_and(|b| b" \t\r\n".contains(b));
         assert!(!is_space(value.first()) && !is_space(value.last()));
-        assert_eq!(message.fields(name).next().is_some(), true);
+        assert!(message.fields(name).next().is_some());
         look_at_value(value);
     }
     if let Ok(uri) = message.target() {

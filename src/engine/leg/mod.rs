@@ -122,7 +122,7 @@ enum Purpose {
     Carry {
         to: LegId,
         tx: TransactionId,
-        request: Message,
+        request: Box<Message>,
     },
 }
 
