@@ -261,11 +261,11 @@ pub fn phrase(status: u16) -> &'static str {
         603 => "Decline",
         604 => "Does Not Exist Anywhere",
         606 => "Not Acceptable",
-        101..=199 => "Progress",
-        201..=299 => "OK",
-        303..=399 => "Redirection",
-        401..=499 => "Request Failure",
-        501..=599 => "Server Failure",
+        ..200 => "Progress",
+        ..300 => "OK",
+        ..400 => "Redirection",
+        ..500 => "Request Failure",
+        ..600 => "Server Failure",
         _ => "Global Failure",
     }
 }
