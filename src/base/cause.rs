@@ -261,12 +261,14 @@ pub fn phrase(status: u16) -> &'static str {
         603 => "Decline",
         604 => "Does Not Exist Anywhere",
         606 => "Not Acceptable",
-        ..200 => "Progress",
-        ..300 => "OK",
-        ..400 => "Redirection",
-        ..500 => "Request Failure",
-        ..600 => "Server Failure",
-        _ => "Global Failure",
+        _ => match status / 100 {
+            1 => "Progress",
+            2 => "OK",
+            3 => "Redirection",
+            4 => "Request Failure",
+            5 => "Server Failure",
+            _ => "Global Failure",
+        },
     }
 }
 
