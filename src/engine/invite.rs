@@ -234,13 +234,7 @@ impl Engine {
 
     /// Answers the caller and bridges it with the leg that answered.
     fn connect(&mut self, id: CallId, leg: LegId) {
-        let Some(call) = self.calls.get_mut(&id) else { return };
-        let caller = call.caller;
-        call.pair = Some((caller, leg));
-        call.bridged = true;
-        call.state = CallState::Connected;
-        call.mark_answered(self.core.io.now);
-        self.core.io.event(EventBody::CallState { call: id, state: CallState::Connected });
+        let Some(caller) = self.calls.get(&id).map(|call| call.caller) else { return };
         let late = self.legs.get(&caller).is_some_and(Leg::wants_offer);
         let sdp = if late { self.offer_for_caller(caller, leg) } else { self.answer_for_caller(caller, leg) };
         let Some(sdp) = sdp else {
@@ -248,9 +242,13 @@ impl Engine {
             return self.finish(id, Cause::NotAcceptable);
         };
         let fits = late || self.answer_fits(caller, leg);
-        if let Some(call) = self.calls.get_mut(&id) {
-            call.reoffer_due = !fits;
-        }
+        let Some(call) = self.calls.get_mut(&id) else { return };
+        call.pair = Some((caller, leg));
+        call.bridged = true;
+        call.state = CallState::Connected;
+        call.reoffer_due = !fits;
+        call.mark_answered(self.core.io.now);
+        self.core.io.event(EventBody::CallState { call: id, state: CallState::Connected });
         if let Some(caller) = self.legs.get_mut(&caller) {
             caller.answer(&mut self.core, Some(sdp));
         }

@@ -163,14 +163,14 @@ impl Engine {
         match happening {
             Happening::Nothing => {}
             Happening::Request { tx, flow, message } => self.on_request(tx, flow, &message),
-            Happening::Cancel { owner, message } => {
-                if let Owner::Leg(id) = owner
-                    && let Some(leg) = self.legs.get_mut(&id)
-                {
+            Happening::Cancel { tx, owner, flow, message } => match owner {
+                Owner::Leg(id) if self.legs.contains_key(&id) => {
+                    let Some(leg) = self.legs.get_mut(&id) else { return };
                     self.core.io.trace_received(leg.call, id, &leg.flow, &message);
-                    leg.on_cancel(&mut self.core);
+                    leg.on_cancel(&mut self.core, tx, &message);
                 }
-            }
+                _ => self.core.refuse(tx, &message, &flow, 200),
+            },
             Happening::Ack { flow, message } => self.on_ack(flow, &message),
             Happening::Response { tx, owner, flow, message } => match owner {
                 Owner::Leg(id) => {

@@ -332,8 +332,7 @@ impl Leg {
     fn on_bye(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {
         self.respond_plain(core, tx, request, 200);
         if self.state == State::Incoming {
-            self.reject(core, Cause::Cancelled);
-            return core.say(self.id, LegEvent::Cancelled);
+            return self.given_up(core);
         }
         self.refuse_asked(core, 487);
         self.drop_timers(core);
@@ -344,11 +343,17 @@ impl Leg {
     }
 
     /// The CANCEL of the caller (RFC 3261 §9.2).
-    pub fn on_cancel(&mut self, core: &mut Core) {
+    pub fn on_cancel(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {
+        self.respond_plain(core, tx, request, 200);
         if self.incoming.is_some() {
-            self.reject(core, Cause::Cancelled);
-            core.say(self.id, LegEvent::Cancelled);
+            self.given_up(core);
         }
+    }
+
+    /// The caller wants no answer any more. The call hears of it before the leg is gone.
+    fn given_up(&mut self, core: &mut Core) {
+        core.say(self.id, LegEvent::Cancelled);
+        self.reject(core, Cause::Cancelled);
     }
 
     fn on_options(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {

@@ -328,7 +328,8 @@ impl Leg {
             core.say(self.id, LegEvent::Refused { status, cause, contacts: Vec::new() });
             return self.closed(core);
         }
-        core.say(self.id, LegEvent::Ended { cause });
+        let refresh = outgoing.kind == Kind::Refresh && cause == Cause::RequestTimeout;
+        core.say(self.id, LegEvent::Ended { cause: if refresh { Cause::SessionExpired } else { cause } });
     }
 
     fn on_reinvite_2xx(&mut self, core: &mut Core, response: &Message) {

@@ -310,10 +310,9 @@ impl Leg {
             return;
         }
         core.io.decide(self.call, format!("{} never acknowledged a provisional response", self.number));
-        // RFC 3262 §3: the request is rejected with a 5xx.
+        // RFC 3262 §3: the request is rejected with a 5xx, which ending the leg does.
         self.state = State::Incoming;
-        self.reject(core, Cause::RemoteError);
-        core.say(self.id, LegEvent::Cancelled);
+        core.say(self.id, LegEvent::Ended { cause: Cause::RemoteError });
     }
 
     pub(super) fn on_prack(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {
@@ -338,6 +337,9 @@ impl Leg {
         let Some(incoming) = &mut self.incoming else { return };
         if let Some(reliable) = incoming.reliable.take() {
             incoming.settled |= reliable.described && incoming.offered;
+        }
+        if incoming.settled && self.exchange == Exchange::Theirs {
+            self.exchange = Exchange::Idle;
         }
         if let Some(sdp) = incoming.answer.take() {
             self.answer(core, sdp);

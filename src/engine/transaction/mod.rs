@@ -42,8 +42,8 @@ pub enum Owner {
 pub enum Happening {
     /// A new request, neither ACK nor CANCEL.
     Request { tx: TransactionId, flow: Flow, message: Message },
-    /// The INVITE `invite` is to be cancelled; the CANCEL has its 200 already.
-    Cancel { owner: Owner, message: Message },
+    /// A leg's INVITE is to be cancelled, if it is not too late; the CANCEL waits for its 200.
+    Cancel { tx: TransactionId, owner: Owner, flow: Flow, message: Message },
     /// An ACK for a 2xx.
     Ack { flow: Flow, message: Message },
     /// A response to a request of ours; each but a repeated 2xx to INVITE once.

@@ -103,7 +103,7 @@ impl Transactions {
         }
     }
 
-    /// A CANCEL is answered here; only one that means something goes on (RFC 3261 §9.2).
+    /// A CANCEL of a leg's INVITE is the leg's to answer, with the leg's To tag (RFC 3261 §9.2); any other is answered here.
     pub(super) fn cancelled(&mut self, io: &mut Io, flow: Flow, message: Message) -> Happening {
         let Some(own_key) = server_key(&message, Method::Cancel) else { return Happening::Nothing };
         if let Some(id) = self.by_key.get(own_key.as_slice()) {
@@ -112,19 +112,16 @@ impl Transactions {
         }
         let invite = server_key(&message, Method::Invite).and_then(|key| self.by_key.get(key.as_slice()).copied());
         let target = invite.and_then(|id| self.servers.get(&id)).filter(|server| same_source(&server.flow, &flow));
-        let status = if target.is_some() { 200 } else { 481 };
-        let happening = match target {
-            Some(server) if server.state == State::Proceeding => Some(server.owner),
-            _ => None,
-        };
+        let owner = target.map(|server| server.owner);
         let Happening::Request { tx, .. } = self.request(io, flow, message.clone()) else { return Happening::Nothing };
+        if let Some(owner @ Owner::Leg(_)) = owner {
+            return Happening::Cancel { tx, owner, flow, message };
+        }
+        let status = if owner.is_some() { 200 } else { 481 };
         let tag = io.rng.token::<12>();
         let reply = Writer::reply_to(&message, status, phrase(status), Some(&tag), flow.remote).finish();
         self.respond(io, tx, status, reply);
-        match happening {
-            Some(owner) => Happening::Cancel { owner, message },
-            None => Happening::Nothing,
-        }
+        Happening::Nothing
     }
 
     /// Sends a response. For an INVITE answered 2xx, repeating it is the caller's business (`repeat_2xx`).
