@@ -23,18 +23,18 @@ pub struct Table {
     pub dry: AtomicBool,
 }
 
-/// One socket pair. On a cache line of its own, for its neighbours belong to other threads.
-#[repr(align(64))]
+/// One socket pair. What a packet needs comes first and fits in one cache line; its neighbours belong to other threads.
+#[repr(C, align(64))]
 pub struct Slot {
-    /// RTP; RTCP is the next port up.
-    address: SocketAddr,
-    sockets: OnceLock<Box<Sockets>>,
+    sockets: OnceLock<Sockets>,
     /// Where its peer is; None while nothing may be sent to it.
     pub target: ArcSwapOption<Target>,
-    state: AtomicU8,
-    lease: AtomicU32,
     pub sent: AtomicU64,
     pub sent_bytes: AtomicU64,
+    lease: AtomicU32,
+    state: AtomicU8,
+    /// RTP; RTCP is the next port up.
+    address: SocketAddr,
 }
 
 pub struct Sockets {
@@ -42,14 +42,16 @@ pub struct Sockets {
     pub rtcp: UdpSocket,
 }
 
+/// In the order a packet reads it.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[repr(C)]
 pub struct Target {
     pub lease: u32,
+    /// The peer takes RTCP on its RTP port (RFC 5761), so it must leave from ours.
+    pub mux: bool,
     /// None when the peer does not want to hear us.
     pub rtp: Option<SocketAddr>,
     pub rtcp: Option<SocketAddr>,
-    /// The peer takes RTCP on its RTP port (RFC 5761), so it must leave from ours.
-    pub mux: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,12 +121,12 @@ impl Slot {
     }
 
     pub fn sockets(&self) -> Option<&Sockets> {
-        self.sockets.get().map(Box::as_ref)
+        self.sockets.get()
     }
 
     pub fn set_sockets(&self, sockets: Sockets) {
         // The pool is the only one to bind, and binds a slot once.
-        let _ = self.sockets.set(Box::new(sockets));
+        let _ = self.sockets.set(sockets);
     }
 
     /// Which grant of this slot is running.
