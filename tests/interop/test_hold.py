@@ -5,8 +5,9 @@ import time
 import pytest
 
 from office import tone
+from office.config import settings
 from office.tone import CALLEE_HZ, CALLER_HZ
-from test_calls import connect, hear_each_other, pair
+from test_calls import connect, hear_each_other, pair, wait_listed
 
 
 def hears_nothing(office, call, hz, seconds=1.0):
@@ -26,13 +27,13 @@ def test_the_caller_holds_and_resumes(office, transport):
     hear_each_other(office, out, call)
     out.hold()
     call.wait_media("remote_hold")
-    assert office.api.calls()[0].endswith("(hold)")
+    wait_listed(office, "hold")
     hears_nothing(office, call, CALLER_HZ)
     out.resume()
     call.wait_media("active")
     out.wait_media("active")
     hear_each_other(office, out, call)
-    assert office.api.calls()[0].endswith("(connected)")
+    wait_listed(office, "connected")
     out.hangup()
     assert call.wait_end() == 200
 
@@ -55,13 +56,10 @@ def test_both_hold_each_other_and_resume_in_turn(office):
     caller, callee = pair(office)
     out, call = connect(caller, callee)
     hear_each_other(office, out, call)
-    out.hold()
-    call.wait_media("remote_hold")
-    call.hold()
-    time.sleep(0.5)
-    out.resume()
-    time.sleep(0.5)
-    call.resume()
+    # Between the steps each re-INVITE gets its ACK: PJSIP starts none while one is going on.
+    for step in (out.hold, call.hold, out.resume, call.resume):
+        step()
+        time.sleep(0.5)
     tone.wait_heard(out, office.recording("caller"), CALLEE_HZ)
     tone.wait_heard(call, office.recording("callee"), CALLER_HZ)
     out.hangup()
@@ -78,7 +76,8 @@ def test_who_is_held_can_hang_up(office):
     assert office.api.wait_cdrs(1)[0]["disposition"] == "answered"
 
 
-def test_baresip_holds_and_resumes(office):
+def test_baresip_holds_and_resumes(make_office):
+    office = make_office(settings(algorithms="[MD5]"))
     baresip = office.baresip("1101", CALLER_HZ)
     pjsip = office.phone("1102", tone=CALLEE_HZ)
     baresip.dial("1102")

@@ -15,7 +15,7 @@ def test_the_table_of_a_first_start_registers_phones(office):
     for number in ("1001", "1004"):
         phone = office.fresh()
         assert phone.register(number, table[number], office.daemon.sip_udp) == 200
-        assert office.api.extensions()[number]["registered"] is True
+        office.wait_registered(number, True)
     assert office.api.status()["registered_extensions"] == 2
 
 
@@ -32,9 +32,9 @@ def test_a_second_start_prints_no_passwords_and_keeps_the_first(office):
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_phone_registers_and_leaves(office, transport):
     phone = office.phone("1101", transport)
-    assert office.api.extensions()["1101"]["registered"] is True
+    office.wait_registered("1101", True)
     assert phone.unregister() == 200
-    assert office.api.extensions()["1101"]["registered"] is False
+    office.wait_registered("1101", False)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
@@ -57,15 +57,17 @@ def test_a_phone_that_knows_sha256_uses_it(make_office, order):
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_baresip_registers(office, transport):
+def test_baresip_registers(make_office, transport):
+    """Debian 12's baresip (1.0) gives up when any of the challenges is not MD5."""
+    office = make_office(settings(algorithms="[MD5]"))
     office.baresip("1102", 1040, transport)
-    assert office.api.extensions()["1102"]["registered"] is True
+    office.wait_registered("1102", True)
 
 
 def test_a_new_password_ends_the_registration_at_once(office):
     office.phone("1101")
     office.api.ask("PUT", "/api/extensions/1101", {"password": "another-secret-word"})
-    office.api.wait(lambda: office.api.extensions()["1101"]["registered"], lambda r: r is False, "unregistered", 3.0)
+    office.wait_registered("1101", False)
     assert office.fresh().register("1101", password("1101"), office.daemon.sip_udp) in (401, 403)
     assert office.fresh().register("1101", "another-secret-word", office.daemon.sip_udp) == 200
 
@@ -82,7 +84,7 @@ def test_registrations_of_udp_phones_outlive_a_restart(office):
     callee, caller = office.phone("1101"), office.phone("1102")
     assert office.daemon.stop() == 0
     office.daemon.start()
-    assert office.api.extensions()["1101"]["registered"] is True
+    office.wait_registered("1101", True)
     out = caller.call("1101")
     callee.incoming().answer()
     out.wait_up()

@@ -11,7 +11,7 @@ import time
 import queue
 
 from . import tone
-from .net import free_port
+from .net import quiet_ports
 from .phone import PATIENCE, PhoneError
 
 MODULES = ("account", "menu", "ctrl_tcp", "g711", "aufile", "aubridge", "sndfile")
@@ -55,11 +55,10 @@ class BaresipPhone:
         self.directory.mkdir()
         self.said = self.directory / "said.wav"
         tone.write(self.said, hz, 60.0)
-        control_port = free_port(socket.SOCK_STREAM)
-        rtp_port = free_port() & ~1
+        control_port, rtp_port = quiet_ports(), quiet_ports()
         text = CONFIG.format(
-            sip_port=free_port(), transport=transport, said=self.said, directory=self.directory,
-            rtp_port=rtp_port, rtp_end=rtp_port + 20, modules=module_path(), control_port=control_port,
+            sip_port=quiet_ports(), transport=transport, said=self.said, directory=self.directory,
+            rtp_port=rtp_port, rtp_end=rtp_port + 3, modules=module_path(), control_port=control_port,
         )
         text += "".join(f"module{'_app' if m in ('account', 'menu', 'ctrl_tcp') else ''} {m}.so\n" for m in MODULES)
         (self.directory / "config").write_text(text)

@@ -182,6 +182,10 @@ class Phone:
         self.account.create(config)
         return {}
 
+    def do_reregister(self):
+        self.account.setRegistration(True)
+        return {}
+
     def do_unregister(self):
         self.account.setRegistration(False)
         return {}
