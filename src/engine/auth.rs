@@ -12,7 +12,7 @@ use crate::base::rng::Rng;
 use crate::directory::{Extension, Secret, Tenant};
 use crate::engine::config::AuthConfig;
 use crate::engine::flow::Flow;
-use crate::proto::sip::digest::{Challenge, Credentials, CredentialsError, Ha1, Protection};
+use crate::proto::sip::digest::{Algorithm, Challenge, Credentials, CredentialsError, Ha1, Protection};
 use crate::proto::sip::message::Message;
 use crate::proto::sip::name::Name;
 use crate::proto::sip::uri::Uri;
@@ -88,6 +88,13 @@ enum Nonce {
     Foreign,
 }
 
+/// Phones that fail when any of several challenges is not MD5, by the start of their User-Agent; they get that one alone.
+const MD5_ALONE: [&[u8]; 2] = [b"baresip v0.", b"baresip v1."];
+
+fn gives_up_on_others(software: &[u8]) -> bool {
+    MD5_ALONE.iter().any(|start| software.starts_with(start))
+}
+
 impl Auth {
     pub fn new(rng: &mut Rng, config: AuthConfig) -> Auth {
         let mut key = [0u8; 16];
@@ -152,10 +159,21 @@ impl Auth {
     }
 
     /// Adds a WWW-Authenticate field for each algorithm, the preferred one first, with one new nonce.
-    pub fn challenge(&mut self, now: Now, flow: &Flow, realm: &str, stale: bool, writer: &mut Writer) {
+    pub fn challenge(
+        &mut self,
+        now: Now,
+        flow: &Flow,
+        request: &Message,
+        realm: &str,
+        stale: bool,
+        writer: &mut Writer,
+    ) {
         let nonce = self.issue(now.mono, flow.remote.ip());
         let nonce = std::str::from_utf8(&nonce).unwrap_or_default();
-        for algorithm in self.config.algorithms.iter().copied() {
+        let software = request.header(Name::UserAgent).unwrap_or_default();
+        let md5_alone = self.config.algorithms.contains(&Algorithm::Md5) && gives_up_on_others(software);
+        let algorithms = self.config.algorithms.iter().copied();
+        for algorithm in algorithms.filter(|algorithm| !md5_alone || *algorithm == Algorithm::Md5) {
             writer.header_fmt("WWW-Authenticate", format_args!("{}", Challenge { realm, nonce, algorithm, stale }));
         }
     }

@@ -112,9 +112,25 @@ fn auth() -> Auth {
 }
 
 fn challenge(auth: &mut Auth, now: Now, flow: &Flow) -> Message {
+    challenge_to(auth, now, flow, "")
+}
+
+/// The challenge of a request with more header fields.
+fn challenge_to(auth: &mut Auth, now: Now, flow: &Flow, fields: &str) -> Message {
     let mut writer = Writer::response(401, "Unauthorized");
-    auth.challenge(now, flow, REALM, false, &mut writer);
+    auth.challenge(now, flow, &request("REGISTER", "sip:example.com", fields), REALM, false, &mut writer);
     Message::parse(writer.finish()).unwrap()
+}
+
+#[test]
+fn a_phone_that_fails_at_several_challenges_gets_the_one_it_knows() {
+    let (now, flow) = (at(0), flow("192.0.2.1:5060"));
+    let offered = |fields: &str| challenge_to(&mut auth(), now, &flow, fields).fields(Name::WwwAuthenticate).count();
+    assert_eq!(offered("User-Agent: Yealink SIP-T46U\r\n"), 2);
+    let old = challenge_to(&mut auth(), now, &flow, "User-Agent: baresip v1.0.0 (x86_64/linux)\r\n");
+    let fields: Vec<&[u8]> = old.fields(Name::WwwAuthenticate).collect();
+    assert_eq!(fields.len(), 1);
+    assert!(fields[0].windows(3).any(|word| word == b"MD5"));
 }
 
 fn nonce(auth: &mut Auth, now: Now, flow: &Flow) -> String {

@@ -140,7 +140,7 @@ impl Engine {
         };
         let tag = self.core.io.rng.token::<12>();
         let mut writer = self.core.reply(request, flow, 401, Some(&tag));
-        self.auth.challenge(self.core.io.now, flow, &tenant.realm, stale, &mut writer);
+        self.auth.challenge(self.core.io.now, flow, request, &tenant.realm, stale, &mut writer);
         writer.header("Server", &*self.core.io.config.software);
         let bytes = writer.finish();
         if request.method() == Method::Invite {
