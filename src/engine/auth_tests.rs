@@ -222,7 +222,8 @@ fn a_guess_on_a_nonce_of_ours_to_somebody_else_counts_for_nobody() {
     let nonce = nonce(&mut auth, at(1), &flow("203.0.113.1:5060"));
     let guess = Phone { password: "guess", ..PHONE }.send(&mut auth, at(1), PHONE.uri, &nonce, 1);
     assert_eq!(guess, refused(false, Why::ForeignNonce));
-    for made_up in ["", "x", "00000000000000010000000000000000000000000000000", &"f".repeat(48), &"\u{e9}".repeat(24)] {
+    for made_up in ["", "x", "0000000000000001000000000000000", &"f".repeat(32), &"f".repeat(48), &"\u{e9}".repeat(16)]
+    {
         let guess = Phone { password: "guess", ..PHONE }.send(&mut auth, at(1), PHONE.uri, made_up, 1);
         assert_eq!(guess, refused(false, Why::ForeignNonce), "{made_up}");
     }

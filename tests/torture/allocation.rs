@@ -26,14 +26,6 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         unsafe { System.dealloc(pointer, layout) }
     }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // Shrinking what was written to its size is no second allocation; growing is.
-        if size > layout.size() {
-            ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        }
-        unsafe { System.realloc(pointer, layout, size) }
-    }
 }
 
 #[global_allocator]
@@ -70,10 +62,12 @@ fn looking_at_a_message_allocates_nothing() {
 fn writing_a_message_allocates_once() {
     let message = Message::parse(Bytes::from(read("invite-667.sip"))).unwrap();
     let source = "192.168.10.155:5060".parse().unwrap();
-    let written = allocations(|| {
+    let write = || {
         Writer::reply_to(&message, 180, "Ringing", Some(b"tag"), source)
             .header_fmt("Contact", format_args!("<sip:{}>", "192.0.2.1:5060"))
             .body("application/sdp", &[b'x'; 300])
-    });
-    assert_eq!(written, 1);
+    };
+    // The first one makes the thread's buffer.
+    write();
+    assert_eq!(allocations(write), 1);
 }

@@ -246,13 +246,12 @@ pub struct Challenge<'a> {
 impl fmt::Display for Challenge<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Digest realm=\"")?;
-        for c in self.realm.chars() {
-            if matches!(c, '"' | '\\') {
-                f.write_str("\\")?;
-            }
-            fmt::Write::write_char(f, c)?;
+        let mut rest = self.realm;
+        while let Some(at) = rest.find(['"', '\\']) {
+            write!(f, "{}\\{}", &rest[..at], &rest[at..=at])?;
+            rest = &rest[at + 1..];
         }
-        write!(f, "\", nonce=\"{}\", algorithm={}, qop=\"auth\"", self.nonce, self.algorithm.token())?;
+        write!(f, "{rest}\", nonce=\"{}\", algorithm={}, qop=\"auth\"", self.nonce, self.algorithm.token())?;
         if self.stale { f.write_str(", stale=true") } else { Ok(()) }
     }
 }

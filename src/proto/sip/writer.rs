@@ -2,26 +2,41 @@
 //!
 //! Invariant: a value can't end its line. CR, LF and NUL in a value become spaces, so nothing a peer sent can add a
 //! header field to what we send; a folded value comes out on one line.
+//!
+//! Messages are written into one buffer a thread keeps, and copied out at their exact size: they are kept for
+//! retransmission, and an allocation of a size that recurs is several times cheaper than a large one trimmed.
 
 use super::message::Message;
 use super::method::Method;
 use super::name::Name;
 use super::via::{Rport, Via};
+use crate::base::limits;
 use bytes::Bytes;
+use std::cell::Cell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 /// Enough for most messages with their SDP: no reallocation while writing.
-const CAPACITY: usize = 1_536;
+const CAPACITY: usize = 4_096;
+
+thread_local! {
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 pub struct Writer {
     out: Vec<u8>,
 }
 
 impl Writer {
+    fn new() -> Writer {
+        let mut out = BUFFER.take();
+        out.reserve(CAPACITY);
+        Writer { out }
+    }
+
     /// Starts a request.
     pub fn request(method: Method<'_>, uri: impl AsRef<[u8]>) -> Writer {
-        let mut writer = Writer { out: Vec::with_capacity(CAPACITY) };
+        let mut writer = Writer::new();
         writer.clean(method.as_bytes());
         writer.out.push(b' ');
         // A space would end the Request-URI early; no URI of ours or of a parsed message has one.
@@ -32,7 +47,7 @@ impl Writer {
 
     /// Starts a response.
     pub fn response(status: u16, phrase: &str) -> Writer {
-        let mut writer = Writer { out: Vec::with_capacity(CAPACITY) };
+        let mut writer = Writer::new();
         writer.out.extend_from_slice(b"SIP/2.0 ");
         writer.number(u64::from(status));
         writer.out.push(b' ');
@@ -166,9 +181,13 @@ impl Writer {
         self.take()
     }
 
-    /// Trimmed in place: messages are kept for retransmission, and an exact `Vec` becomes `Bytes` without allocating.
     fn take(&mut self) -> Bytes {
-        Bytes::from(std::mem::take(&mut self.out).into_boxed_slice())
+        let bytes = Bytes::copy_from_slice(&self.out);
+        self.out.clear();
+        if self.out.capacity() <= limits::MESSAGE_BYTES {
+            BUFFER.set(std::mem::take(&mut self.out));
+        }
+        bytes
     }
 
     #[inline]
@@ -187,7 +206,8 @@ impl Writer {
 
     #[inline]
     fn clean_from(&mut self, start: usize) {
-        if memchr::memchr3(b'\r', b'\n', 0, &self.out[start..]).is_some() {
+        // Without branches, so that the compiler compares many bytes at a time; the few suspects are looked at one by one.
+        if self.out[start..].iter().fold(false, |suspect, byte| suspect | (*byte <= b'\r')) {
             for byte in &mut self.out[start..] {
                 if matches!(byte, b'\r' | b'\n' | 0) {
                     *byte = b' ';
