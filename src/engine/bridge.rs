@@ -184,6 +184,9 @@ impl Engine {
                 self.core.io.decide(leg.call, "no media port is free: enlarge rtp.ports");
                 return false;
             };
+            // The media plane grants another in its place when it sees that this one is used.
+            let stream = Stream::default();
+            self.core.io.out.push(Output::Media(MediaCommand::Set { port: grant.port, stream }));
             leg.ports.push(grant);
         }
         true

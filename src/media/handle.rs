@@ -35,7 +35,8 @@ struct Lane {
     wake: Wake,
     waiting: BTreeMap<PortId, Order>,
     ports: usize,
-    written: bool,
+    /// Something in the ring is not to wait.
+    urgent: bool,
 }
 
 impl MediaHandle {
@@ -46,7 +47,7 @@ impl MediaHandle {
         grant_ahead: usize,
     ) -> MediaHandle {
         let homes = vec![None; table.len()].into_boxed_slice();
-        let lane = |(orders, wake)| Lane { orders, wake, waiting: BTreeMap::new(), ports: 0, written: false };
+        let lane = |(orders, wake)| Lane { orders, wake, waiting: BTreeMap::new(), ports: 0, urgent: false };
         let low = grant_ahead - grant_ahead.div_ceil(4);
         MediaHandle { table, lanes: lanes.into_iter().map(lane).collect(), homes, pool, low }
     }
@@ -61,6 +62,9 @@ impl MediaHandle {
             tracing::error!("a command for media port {port}, which is not granted, was ignored");
             return;
         }
+        // A port that is merely taken has nothing to hear yet: its thread may learn of it with the next command.
+        let urgent =
+            self.homes[port.0 as usize].is_some() || stream.as_ref().is_none_or(|stream| stream.remote.is_some());
         let home = self.home(port, stream.as_ref());
         let order = match stream {
             Some(stream) => {
@@ -74,13 +78,20 @@ impl MediaHandle {
                 Order::Release { port }
             }
         };
-        self.lanes[home].push(port, order);
+        let lane = &mut self.lanes[home];
+        lane.push(port, order);
+        lane.urgent |= urgent;
     }
 
     /// Wakes the threads that were given something, once each. To be called after every batch of commands. If a ring was
     /// full, more commands than it has ports having come in one batch, waits a little for room.
     pub fn flush(&mut self) {
         for lane in &mut self.lanes {
+            if lane.orders.is_abandoned() {
+                // Its thread ended by a defect, which the plane tells of; nobody will ever take these.
+                lane.waiting.clear();
+                continue;
+            }
             lane.drain();
             lane.wake();
             let mut naps = 0;
@@ -136,16 +147,14 @@ impl Lane {
             self.waiting.insert(port, order);
             return;
         }
-        match self.orders.push(order) {
-            Ok(()) => self.written = true,
-            Err(rtrb::PushError::Full(order)) => {
-                self.waiting.insert(port, order);
-            }
+        if let Err(rtrb::PushError::Full(order)) = self.orders.push(order) {
+            self.waiting.insert(port, order);
+            self.urgent = true;
         }
     }
 
     fn wake(&mut self) {
-        if std::mem::take(&mut self.written) {
+        if std::mem::take(&mut self.urgent) {
             self.wake.wake();
         }
     }
@@ -154,7 +163,7 @@ impl Lane {
         while !self.orders.is_full()
             && let Some((_, order)) = self.waiting.pop_first()
         {
-            self.written |= self.orders.push(order).is_ok();
+            self.urgent |= self.orders.push(order).is_ok();
         }
     }
 }
