@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 use tokio::time::timeout;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -21,17 +22,20 @@ pub async fn enter(State(state): State<Arc<ApiState>>, request: Request, next: N
     let id = request.headers().get(&REQUEST_ID).filter(|id| is_sane(id)).cloned().unwrap_or_else(new_id);
     let mut response = match state.guard.check(request.uri(), request.headers()) {
         Err(reason) => ApiError::new(StatusCode::FORBIDDEN, reason).into_response(),
-        Ok(()) => match timeout(limits::HTTP_REQUEST_TIME, next.run(request)).await {
-            Ok(response) => in_json(response).await,
-            Err(_) => {
-                let seconds = limits::HTTP_REQUEST_TIME.as_secs();
-                let message = format!("The request took longer than {seconds} s and was given up");
-                ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response()
-            }
-        },
+        Ok(()) => within(limits::HTTP_REQUEST_TIME, next.run(request)).await,
     };
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+async fn within(limit: Duration, answer: impl Future<Output = Response>) -> Response {
+    match timeout(limit, answer).await {
+        Ok(response) => in_json(response).await,
+        Err(_) => {
+            let message = format!("The request took longer than {limit:?} and was given up");
+            ApiError::new(StatusCode::SERVICE_UNAVAILABLE, message).into_response()
+        }
+    }
 }
 
 /// Errors the framework wrote as text.
@@ -66,4 +70,29 @@ fn new_id() -> HeaderValue {
     static COUNT: AtomicU64 = AtomicU64::new(1);
     let id = format!("{:012x}-{}", *RUN >> 16, COUNT.fetch_add(1, Ordering::Relaxed));
     HeaderValue::from_str(&id).unwrap_or(HeaderValue::from_static("0"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+
+    #[tokio::test]
+    async fn a_request_that_takes_too_long_is_given_up() {
+        let response = within(Duration::from_millis(5), std::future::pending()).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let body = to_bytes(response.into_body(), 4096).await.unwrap();
+        assert_eq!(&*body, br#"{"error":"The request took longer than 5ms and was given up"}"#);
+    }
+
+    #[tokio::test]
+    async fn the_frameworks_own_errors_become_json() {
+        let answer = async { (StatusCode::BAD_REQUEST, "no such thing").into_response() };
+        let response = within(Duration::from_secs(5), answer).await;
+        let body = to_bytes(response.into_body(), 4096).await.unwrap();
+        assert_eq!(&*body, br#"{"error":"no such thing"}"#);
+        let empty = Response::builder().status(411).body(Body::empty()).unwrap();
+        let body = to_bytes(in_json(empty).await.into_body(), 4096).await.unwrap();
+        assert_eq!(&*body, br#"{"error":"Length Required"}"#);
+    }
 }

@@ -312,3 +312,90 @@ fn shortened(text: &str, bytes: usize) -> &str {
     }
     &text[..end]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::event::{CallSnapshot, CallState};
+    use proptest::prelude::*;
+
+    const BOUNDS: Bounds = Bounds { call: 4_000, total: 30_000 };
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Start(u64),
+        Decide(u64, usize),
+        End(u64),
+        Snapshot(Vec<u64>),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            2 => (0..20u64).prop_map(Step::Start),
+            12 => (0..20u64, 0..3_000usize).prop_map(|(call, length)| Step::Decide(call, length)),
+            2 => (0..20u64).prop_map(Step::End),
+            1 => prop::collection::vec(0..20u64, 0..5).prop_map(Step::Snapshot),
+        ]
+    }
+
+    fn about(call: u64) -> About {
+        About {
+            call_id: format!("call-{call}").into(),
+            tenant: TenantId(1),
+            from: "1001".into(),
+            to: "1002".into(),
+            started: Timestamp(0),
+        }
+    }
+
+    fn take(traces: &mut Traces, step: &Step) {
+        match step {
+            // An id is issued once.
+            Step::Start(call) if traces.get(TenantId(1), &format!("call-{call}")).is_none() => {
+                traces.start(CallId(*call), about(*call));
+            }
+            Step::Start(_) => {}
+            Step::Decide(call, length) => {
+                let text = "é".repeat(length / 2).into();
+                traces.add(CallId(*call), Timestamp(1), &TraceEntry::Decision { text });
+            }
+            Step::End(call) => traces.end(CallId(*call), Timestamp(2)),
+            Step::Snapshot(calls) => {
+                let running = traces.running.keys().filter(|call| calls.contains(&call.0));
+                let calls = running.map(|call| CallSnapshot {
+                    call: *call,
+                    call_id: format!("call-{call}").into(),
+                    tenant: TenantId(1),
+                    from: "1001".into(),
+                    to: "1002".into(),
+                    state: CallState::Connected,
+                    started: Timestamp(0),
+                    answered: None,
+                });
+                let snapshot = Snapshot { registered: Vec::new(), calls: calls.collect() };
+                traces.replace(&snapshot, Timestamp(3));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_account_is_right_and_the_bounds_hold_after_every_step(steps in prop::collection::vec(step(), 1..200)) {
+            let mut traces = Traces::new(BOUNDS);
+            for step in &steps {
+                take(&mut traces, step);
+                let all = || traces.running.values().chain(traces.finished.values());
+                prop_assert_eq!(traces.bytes, all().map(CallTrace::bytes).sum::<usize>());
+                prop_assert!(traces.bytes <= BOUNDS.total);
+                prop_assert_eq!(traces.names.len(), all().count());
+                prop_assert_eq!(traces.ended.len(), traces.finished.len());
+                for trace in all() {
+                    prop_assert!(trace.bytes() <= BOUNDS.call, "{}", trace.bytes());
+                    prop_assert_eq!(trace.texts.len(), trace.entries.iter().map(|e| e.length as usize).sum::<usize>());
+                    let is_whole = |rung: Rung<'_>| !matches!(rung, Rung::Decision { text, .. } if text.contains('\u{fffd}'));
+                    prop_assert!(trace.rungs().all(is_whole), "a text was cut within a character");
+                }
+            }
+        }
+    }
+}

@@ -18,6 +18,8 @@ pub struct Running {
     pub media: Mutex<Option<MediaPlane>>,
     /// The version of the directory the engine has.
     pub version: AtomicU64,
+    /// One reads and gives at a time: two in turn could give the engine the older directory last.
+    pub refreshing: tokio::sync::Mutex<()>,
     /// The engine's thread has ended by itself: nothing works any more.
     pub is_dead: Arc<AtomicBool>,
 }
@@ -26,6 +28,7 @@ impl Running {
     /// Gives the engine the store's directory, if it is another than the engine has.
     pub async fn refresh_directory(&self, force: bool) -> Result<(), Unavailable> {
         let unavailable = |error: &dyn std::fmt::Display| Unavailable(error.to_string());
+        let _turn = self.refreshing.lock().await;
         if !force {
             let version = self.store.directory_version().await.map_err(|error| unavailable(&error))?;
             if version == self.version.load(Ordering::Acquire) {

@@ -145,6 +145,7 @@ async fn serve(config: Config) -> Result<()> {
         writer: writer.clone(),
         media: Some(media).into(),
         version: AtomicU64::new(version),
+        refreshing: Default::default(),
         is_dead,
     });
     tokio::spawn(fold(events.clone(), board.clone(), running.clone()));
