@@ -24,9 +24,10 @@ def quiet_ports():
 
 
 def rtp_range(size=2000):
-    """LOW-HIGH for a daemon's RTP: a stretch that no other daemon on this machine has taken."""
+    """LOW-HIGH for a daemon's RTP: the first stretch that nobody else uses, save for a port here and there."""
     for low in range(10000, 24000, size):
-        if all(_free(port, socket.SOCK_DGRAM) for port in range(low, low + size, 10)):
+        sample = range(low, low + size, 10)
+        if sum(_free(port, socket.SOCK_DGRAM) for port in sample) > 0.95 * len(sample):
             return f"{low}-{low + size - 1}"
     raise OSError(f"no stretch of {size} UDP ports is free between 10000 and 24000")
 
