@@ -85,7 +85,7 @@ def test_a_second_ctrl_c_ends_at_once(make_office):
     office.daemon.process.wait(5)
     office.daemon.start()
     (record,) = office.api.wait_cdrs(1)
-    assert record["disposition"] == "answered"
+    assert record["hangup_cause"] == "restart"
 
 
 def test_after_a_crash_every_call_has_a_record(office):

@@ -9,10 +9,9 @@ import subprocess
 import time
 
 from .api import Api
-from .net import free_port
+from .net import free_port, rtp_range
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-RTP_PORTS = "20000-22999"
 
 
 class DaemonError(AssertionError):
@@ -33,7 +32,7 @@ def binary(profile="debug"):
 class Daemon:
     """`start`, `stop`, `kill` and `start` again: addresses and data directory stay the same."""
 
-    def __init__(self, directory, config="", rtp_ports=RTP_PORTS, profile="debug", arguments=()):
+    def __init__(self, directory, config="", rtp_ports=None, profile="debug", arguments=()):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.data = self.directory / "data"
@@ -42,7 +41,7 @@ class Daemon:
         self.sip_udp = f"127.0.0.1:{free_port()}"
         self.sip_tcp = f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"
         self.http = f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"
-        self.rtp_ports = rtp_ports
+        self.rtp_ports = rtp_ports or rtp_range()
         self.config = self.directory / "config.yml"
         self.config.write_text(config or "{}\n")
         self.arguments = list(arguments)

@@ -2,7 +2,6 @@
 
 import collections
 import json
-import os
 import pathlib
 import queue
 import re
@@ -11,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+
+from .net import quiet_ports
 
 HERE = pathlib.Path(__file__).resolve().parent
 # A phone on a loaded two-core machine: replies and state changes come within this, or the test fails.
@@ -86,7 +87,8 @@ class PjPhone:
     def __init__(self, name, directory, transport="udp", codecs=("PCMU", "PCMA")):
         self.name = name
         self.log = pathlib.Path(directory) / f"{name}.pjsip.log"
-        command = [sys.executable, str(HERE / "pjphone.py"), transport, ",".join(codecs)]
+        # Ports of its own: what an exchange still sends to a phone that vanished must not reach another one.
+        command = [sys.executable, str(HERE / "pjphone.py"), transport, ",".join(codecs), str(quiet_ports())]
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log)
         self.inbox = queue.Queue()
@@ -194,8 +196,3 @@ class PjPhone:
 
     def __exit__(self, *exc):
         self.close()
-
-
-def environment():
-    """The child processes' environment: nothing that would make a phone talk to anything but the loopback."""
-    return {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}

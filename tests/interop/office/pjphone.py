@@ -115,7 +115,8 @@ class Account(pj.Account):
 class Phone:
     """The endpoint, its one account and its calls. Commands are the methods named `do_...`."""
 
-    def __init__(self, transport, codecs):
+    def __init__(self, transport, codecs, rtp_port):
+        self.rtp_port = rtp_port
         self.calls = {}
         self.serial = 0
         self.endpoint = pj.Endpoint()
@@ -152,6 +153,7 @@ class Phone:
 
     def media_config(self, config):
         config.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
+        config.mediaConfig.transportConfig.port = self.rtp_port
         config.mediaConfig.srtpUse = pj.PJMEDIA_SRTP_DISABLED
         config.natConfig.iceEnabled = False
         config.natConfig.sdpNatRewriteUse = 0
@@ -295,7 +297,7 @@ class Phone:
 
 
 def main():
-    phone = Phone(transport=sys.argv[1], codecs=sys.argv[2].split(","))
+    phone = Phone(transport=sys.argv[1], codecs=sys.argv[2].split(","), rtp_port=int(sys.argv[3]))
     emit(event="ready")
     phone.run()
     # No orderly shutdown: hanging up is a command, and what a vanished phone leaves behind is part of the tests.
