@@ -132,7 +132,7 @@ fn act(cli: Cli) -> Result<ExitCode> {
         Err(errors) => return Ok(show(&errors)),
     };
     match cli.command.unwrap_or(Command::Run) {
-        Command::Run => node::run(config)?,
+        Command::Run => return node::run(config),
         Command::Check => println!("The configuration is valid."),
         Command::Extensions { tenant, command } => extensions(&config, &tenant, command)?,
         Command::Tenants { command } => tenants(&config, command)?,

@@ -6,7 +6,6 @@ use crate::media::MediaPlane;
 use crate::node::inbox::{Inbox, Order};
 use crate::store::Store;
 use crate::store::writer::WriterHandle;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
@@ -15,32 +14,40 @@ pub struct Running {
     pub store: Store,
     pub writer: WriterHandle,
     /// None once the daemon stops.
-    pub media: Mutex<Option<MediaPlane>>,
-    /// The version of the directory the engine has.
-    pub version: AtomicU64,
-    /// One reads and gives at a time: two in turn could give the engine the older directory last.
-    pub refreshing: tokio::sync::Mutex<()>,
-    /// The engine's thread has ended by itself: nothing works any more.
-    pub is_dead: Arc<AtomicBool>,
+    media: Mutex<Option<MediaPlane>>,
+    /// The version of the directory the engine has. Held while a newer one is on its way, so that none overtakes another.
+    version: tokio::sync::Mutex<u64>,
 }
 
 impl Running {
+    pub fn new(inbox: &Arc<Inbox>, store: &Store, writer: &WriterHandle, media: MediaPlane, version: u64) -> Running {
+        Running {
+            inbox: inbox.clone(),
+            store: store.clone(),
+            writer: writer.clone(),
+            media: Mutex::new(Some(media)),
+            version: tokio::sync::Mutex::new(version),
+        }
+    }
+
+    /// Ends the media threads.
+    pub fn end_media(&self) {
+        drop(self.media.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
     /// Gives the engine the store's directory, if it is another than the engine has.
-    pub async fn refresh_directory(&self, force: bool) -> Result<(), Unavailable> {
+    pub async fn refresh_directory(&self) -> Result<(), Unavailable> {
         let unavailable = |error: &dyn std::fmt::Display| Unavailable(error.to_string());
-        let _turn = self.refreshing.lock().await;
-        if !force {
-            let version = self.store.directory_version().await.map_err(|error| unavailable(&error))?;
-            if version == self.version.load(Ordering::Acquire) {
-                return Ok(());
-            }
+        let mut known = self.version.lock().await;
+        if self.store.directory_version().await.map_err(|error| unavailable(&error))? == *known {
+            return Ok(());
         }
         let (directory, version) = self.store.directory().await.map_err(|error| unavailable(&error))?;
         let (done, taken) = oneshot::channel();
         let order = Order::Directory { directory: Arc::new(directory), done };
         self.inbox.order(order).map_err(|_| Unavailable("it is overloaded".to_owned()))?;
         taken.await.map_err(|_| Unavailable("it is stopping".to_owned()))?;
-        self.version.store(version, Ordering::Release);
+        *known = version;
         Ok(())
     }
 
@@ -58,15 +65,11 @@ impl Exchange for Running {
     }
 
     fn directory_changed(&self) -> Answer<'_, ()> {
-        Box::pin(self.refresh_directory(true))
+        Box::pin(self.refresh_directory())
     }
 
     fn troubles(&self) -> Vec<String> {
         let mut troubles = Vec::new();
-        if self.is_dead.load(Ordering::Acquire) {
-            troubles
-                .push("the engine's thread has ended: restart the daemon and report the log's last lines".to_owned());
-        }
         if self.writer.counters().refused {
             troubles.push(
                 "neither the journal nor the database takes records, so new calls are refused: make room on the disk of \

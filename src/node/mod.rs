@@ -7,11 +7,14 @@ pub mod driver;
 pub mod events;
 pub mod exchange;
 pub mod figures;
+pub mod files;
 pub mod first_start;
 pub mod inbox;
 pub mod rest;
+pub mod sockets;
 pub mod start;
 pub mod stats;
 pub mod stop;
+pub mod tasks;
 
 pub use start::run;

@@ -1,11 +1,16 @@
 //! The end: Ctrl-C or SIGTERM lets running calls go on for a while, then hangs up, writes every record, and stops. A second
-//! one stops at once; the calls' start records then tell of it.
+//! one stops without waiting for calls; what is known of them is written down, and the next start gives them an end.
 
 use crate::base::cause::Cause;
 use crate::engine::io::Command;
 use crate::node::exchange::Running;
+use crate::node::inbox::Order;
 use crate::node::stats::Stats;
+use anyhow::{Result, bail};
 use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep, timeout};
@@ -14,8 +19,21 @@ use tokio::time::{Instant, sleep, timeout};
 const LOOK: Duration = Duration::from_millis(50);
 /// How long hung-up calls may take to say goodbye and be recorded.
 const GOODBYE: Duration = Duration::from_secs(5);
+/// How long the journal may take to write what it has when nobody wants to wait.
+const HURRY: Duration = Duration::from_secs(2);
 /// The exit code of a program ended by Ctrl-C.
-const INTERRUPTED: i32 = 130;
+const INTERRUPTED: u8 = 130;
+
+/// How it ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// Calls are over or were hung up.
+    Drained,
+    /// Somebody did not want to wait for the calls.
+    AtOnce,
+    /// The engine's thread is gone.
+    Defect,
+}
 
 /// Ctrl-C and SIGTERM.
 pub struct Signals {
@@ -36,8 +54,8 @@ impl Signals {
     }
 }
 
-/// Waits for the first signal, then brings the calls to an end.
-pub async fn drain(signals: &mut Signals, running: &Running, stats: &Stats, grace: Duration) {
+/// Waits for the first signal, then brings the calls to an end, or hears the second signal.
+pub async fn drain(signals: &mut Signals, running: &Running, stats: &Stats, grace: Duration) -> End {
     signals.next().await;
     let calls = stats.calls.get();
     tracing::info!(
@@ -60,12 +78,38 @@ pub async fn drain(signals: &mut Signals, running: &Running, stats: &Stats, grac
         }
     };
     tokio::select! {
-        () = end => {}
-        () = signals.next() => {
-            tracing::warn!("stopped at once; calls that were running get the cause `restart` at the next start");
-            std::process::exit(INTERRUPTED);
-        }
+        () = end => End::Drained,
+        () = signals.next() => End::AtOnce,
     }
+}
+
+/// Ends the engine's thread, then the journal with everything in it, then the media.
+pub async fn finish(end: End, running: Arc<Running>, thread: JoinHandle<()>) -> Result<ExitCode> {
+    let writer = running.writer.clone();
+    let (code, patience) = match end {
+        End::Drained => (ExitCode::SUCCESS, Duration::MAX),
+        End::AtOnce => {
+            tracing::warn!("stopped at once: calls that were running get the cause `restart` at the next start");
+            (ExitCode::from(INTERRUPTED), HURRY)
+        }
+        End::Defect => (ExitCode::FAILURE, HURRY),
+    };
+    let ending = tokio::task::spawn_blocking(move || {
+        let _ = running.inbox.order(Order::Stop);
+        // The panic hook told of a panic when it happened.
+        let _ = thread.join();
+        writer.close();
+        running.end_media();
+    });
+    let is_written = timeout(patience, ending).await.is_ok();
+    if !is_written {
+        tracing::error!("the disk does not take the last records: they may be lost");
+    }
+    if end == End::Defect {
+        bail!("the engine's thread has ended by a defect and every call with it: please report the log's last lines");
+    }
+    tracing::info!("stopped");
+    Ok(code)
 }
 
 async fn wait_until(most: Duration, over: impl Fn() -> bool) {

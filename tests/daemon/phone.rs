@@ -60,11 +60,6 @@ impl Phone {
         }
     }
 
-    /// After a restart of the daemon on another port.
-    pub fn use_server(&mut self, server: SocketAddr) {
-        self.server = server;
-    }
-
     fn address(&self) -> SocketAddr {
         self.socket.local_addr().unwrap()
     }

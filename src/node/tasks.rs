@@ -1,0 +1,43 @@
+//! The tasks between the engine and the rest: the events' way to the board, and the administrator's changes' way back.
+
+use crate::board::Board;
+use crate::engine::io::Command;
+use crate::node::events::{EventQueue, NAP};
+use crate::node::exchange::Running;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How often the database is asked whether an administrator changed something from another process.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Folds the engine's events into the board, for ever.
+pub async fn fold(events: Arc<EventQueue>, board: Arc<Board>, running: Arc<Running>) {
+    loop {
+        for event in events.take().await {
+            board.apply(&event);
+        }
+        if board.needs_snapshot() {
+            tracing::warn!("the board lost events and asks the engine for the whole state");
+            // If it can't be had now, the next round asks again.
+            let _ = running.order(Command::Snapshot).await;
+        }
+        sleep(NAP).await;
+    }
+}
+
+/// Notices what an administrator changed from another process, for ever.
+pub async fn watch(running: Arc<Running>) {
+    let mut is_well = true;
+    loop {
+        sleep(WATCH).await;
+        match running.refresh_directory().await {
+            Ok(()) => is_well = true,
+            Err(error) if is_well => {
+                tracing::warn!("can't look for changes of extensions: {error}");
+                is_well = false;
+            }
+            Err(_) => {}
+        }
+    }
+}
