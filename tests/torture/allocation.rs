@@ -1,10 +1,15 @@
-//! Looking at a message allocates nothing; writing one allocates once.
+//! Looking at a message allocates nothing; writing one allocates once; a registration keeps little.
 
 use crate::corpus::read;
 use bytes::Bytes;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
+use strowger::base::ids::{ListenerId, TenantId};
+use strowger::base::now::{Micros, Now, Timestamp};
+use strowger::engine::config::RegistrationLimits;
+use strowger::engine::flow::{Flow, Transport};
+use strowger::engine::registrar::Registrar;
 use strowger::proto::sip::index::Index;
 use strowger::proto::sip::message::Message;
 use strowger::proto::sip::name::Name;
@@ -14,16 +19,20 @@ struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    /// Bytes allocated and not freed.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
 }
 
 // SAFETY: passes everything on to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        LIVE.set(LIVE.get() + layout.size() as isize);
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.set(LIVE.get() - layout.size() as isize);
         unsafe { System.dealloc(pointer, layout) }
     }
 }
@@ -70,4 +79,48 @@ fn writing_a_message_allocates_once() {
     // The first one makes the thread's buffer.
     write();
     assert_eq!(allocations(write), 1);
+}
+
+/// What one registered phone costs, with the records that went to the journal freed.
+fn bytes_of_a_registration(contact: &str, more: &str) -> isize {
+    const PHONES: u16 = 1_000;
+    let mut registrar = Registrar::new(RegistrationLimits::default(), 100_000);
+    let now = Now { mono: Micros(0), wall: Timestamp(1_700_000_000_000_000) };
+    let before = LIVE.get();
+    for n in 0..PHONES {
+        let request = format!(
+            "REGISTER sip:pbx.example.com SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.5:5060;branch=z9hG4bK{n}\r\n\
+             From: <sip:{n}@pbx.example.com>;tag=f\r\nTo: <sip:{n}@pbx.example.com>\r\n\
+             Call-ID: 3f9d2b7c-51e8-4a60-b9c4-7d8e6f5a4b3c\r\nCSeq: 1 REGISTER\r\nContact: {contact}\r\n{more}\r\n"
+        );
+        let request = Message::parse(request.into()).unwrap();
+        let flow = Flow {
+            listener: ListenerId(0),
+            transport: Transport::Udp,
+            local: [10, 0, 0, 1].into(),
+            remote: ([10, 0, 0, 5], n).into(),
+            connection: None,
+        };
+        let change = registrar.register(now, TenantId(1), &n.to_string(), &request, flow).unwrap();
+        registrar.commit(change);
+    }
+    let live = LIVE.get() - before;
+    assert_eq!(registrar.len(), usize::from(PHONES));
+    live / PHONES as isize
+}
+
+#[test]
+fn a_registration_keeps_at_most_4_kib() {
+    let usual = bytes_of_a_registration(
+        "<sip:1001@10.0.0.5:5060;ob>;+sip.instance=\"<urn:uuid:00000000-0000-1000-8000-00156574b92a>\"",
+        "User-Agent: Yealink SIP-T46U 108.86.0.40\r\n\
+         Allow: PRACK, INVITE, ACK, BYE, CANCEL, UPDATE, INFO, SUBSCRIBE, NOTIFY, REFER, MESSAGE, OPTIONS\r\n",
+    );
+    assert!(usual < 1_500, "{usual} bytes");
+    let long = |n: usize| "x".repeat(n);
+    let worst = bytes_of_a_registration(
+        &format!("<sip:{}@h>;+sip.instance=\"{}\";reg-id=1", long(505), long(2_000)),
+        &format!("User-Agent: {}\r\nAllow: {}\r\nPath: <sip:{}>\r\n", long(2_000), long(2_000), long(1_000)),
+    );
+    assert!(worst < 4_096, "{worst} bytes");
 }

@@ -60,6 +60,19 @@ fn a_response() {
 }
 
 #[test]
+fn a_response_is_dropped_for_what_matching_needs_and_for_nothing_else() {
+    let response = |headers: &str| {
+        let text = format!(
+            "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a@b>;tag=1\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n{headers}\r\n"
+        );
+        message(&text).validate().map_err(|invalid| (invalid.problem, invalid.answerable))
+    };
+    assert_eq!(response("To: <sip:c@d>\r\nContact: <\r\nDate: now\r\nRecord-Route: x\r\n"), Ok(()));
+    assert_eq!(response("To: <sip:c@d\r\n"), Err((Problem::Brackets, false)));
+    assert_eq!(response("Contact: <sip:c@d>\r\n"), Err((Problem::Missing, false)));
+}
+
+#[test]
 fn what_nobody_could_answer() {
     for (bytes, problem) in [
         (&b""[..], Problem::Empty),

@@ -257,6 +257,9 @@ impl<'a> Uri<'a> {
 /// URI parameters that make a difference even when only one side has them (RFC 3261 §19.1.4), in a fixed order.
 const DECISIVE: [&str; 5] = ["maddr", "method", "transport", "ttl", "user"];
 
+/// Most URI parameters that are compared one by one.
+const COMPARED_PARAMS: usize = 64;
+
 fn lossy(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
@@ -365,21 +368,22 @@ fn same_escaped(a: Option<&[u8]>, b: Option<&[u8]>) -> bool {
     }
 }
 
-/// Parameters both have must match; of those only one has, the decisive ones make a difference.
+/// Parameters both have must match; of those only one has, the decisive ones make a difference. Of one that is there twice
+/// the first counts.
 fn same_params(a: &Params<'_>, b: &Params<'_>) -> bool {
+    let first = |params: &Params<'_>, name: &[u8]| {
+        let param = params.iter().find(|p| p.name.eq_ignore_ascii_case(name))?;
+        Some(lex::percent_decode(param.value.unwrap_or(b"")).to_ascii_lowercase())
+    };
     let one_way = |a: &Params<'_>, b: &Params<'_>| {
-        a.iter().all(|p| {
-            let value = p.value.unwrap_or(b"");
-            match b.iter().find(|q| q.name.eq_ignore_ascii_case(p.name)) {
-                Some(q) => {
-                    let (value, other) = (lex::percent_decode(value), lex::percent_decode(q.value.unwrap_or(b"")));
-                    value.eq_ignore_ascii_case(&other)
-                }
-                None => !DECISIVE.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(p.name)),
-            }
+        a.iter().all(|p| match first(b, p.name) {
+            Some(value) => first(a, p.name) == Some(value),
+            None => !DECISIVE.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(p.name)),
         })
     };
-    one_way(a, b) && one_way(b, a)
+    // Each is looked up in the other: an endless list of parameters is compared as it is.
+    let many = |params: &Params<'_>| params.iter().nth(COMPARED_PARAMS).is_some();
+    if many(a) || many(b) { a.raw() == b.raw() } else { one_way(a, b) && one_way(b, a) }
 }
 
 /// Header components are never ignored.

@@ -89,6 +89,7 @@ fn equivalence_of_rfc_3261_19_1_4() {
             "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
         ),
         ("tel:+1-201-555-0123", "tel:+12015550123"),
+        ("sip:a@h;transport=tcp;transport=udp", "sip:a@h;transport=TCP"),
         ("sip:a@[2001:db8:0:0::1]", "sip:a@[2001:DB8::1]"),
     ] {
         assert!(uri(a).equivalent(&uri(b)) && uri(b).equivalent(&uri(a)), "{a} {b}");

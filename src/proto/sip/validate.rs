@@ -74,6 +74,8 @@ impl Message {
         if let Some(flaw) = self.index.flaw() {
             return Err(flaw);
         }
+        // A response is refused by dropping it, and a call with it: only for what routing and matching need.
+        let is_request = self.is_request();
         let mut cseq_method = None;
         let mut seen = 0u128;
         for field in &self.index.fields {
@@ -85,7 +87,7 @@ impl Message {
             seen |= bit;
             if field.name == Name::CSeq {
                 cseq_method = Some(self.cseq()?.method);
-            } else {
+            } else if is_request || MANDATORY.contains(&field.name) {
                 check_field(field.name, value).map_err(|e| self.within(value, e))?;
             }
         }
