@@ -63,7 +63,7 @@ impl Server {
             Verdict::Ok(extension) => extension,
             Verdict::Challenge { stale, .. } => {
                 let mut reply = Writer::reply_to(&message, 401, "Unauthorized", Some(b"tag"), flow.remote);
-                self.auth.challenge(now, &flow, REALM, stale, &mut reply);
+                self.auth.challenge(now, &flow, &message, REALM, stale, &mut reply);
                 return Some(reply.finish());
             }
             Verdict::Malformed => return None,

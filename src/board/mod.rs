@@ -20,8 +20,9 @@ mod tests;
 use crate::base::ids::TenantId;
 use crate::engine::event::{Event, EventBody};
 use live::Live;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use trace::{Bounds, CallTrace, Traces};
 
 #[derive(Default)]
@@ -32,7 +33,13 @@ pub struct Board {
     expected: AtomicU64,
     lost: AtomicU64,
     behind: AtomicBool,
+    source: OnceLock<Source>,
+    /// One reader at a time brings the board up to date: events must stay in order.
+    catching_up: Mutex<()>,
 }
+
+/// Gives the events that wait for the board.
+pub type Source = Box<dyn Fn() -> VecDeque<Event> + Send + Sync>;
 
 impl Board {
     pub fn new(bounds: Bounds) -> Board {
@@ -42,6 +49,22 @@ impl Board {
     /// How many calls a tenant had before this run; once, before the first event.
     pub fn set_calls_before(&self, tenant: TenantId, calls: u64) {
         self.write().set_calls_before(tenant, calls);
+    }
+
+    /// Where the board fetches its events from whenever somebody looks at it.
+    pub fn set_source(&self, source: Source) {
+        // A second source would be a defect of the wiring; the first stays.
+        let _ = self.source.set(source);
+    }
+
+    /// Folds in the events that wait. Whoever looks at the board does so first: it may be brought up to date seldom, and
+    /// still shows the present.
+    pub fn catch_up(&self) {
+        let Some(source) = self.source.get() else { return };
+        let _turn = self.catching_up.lock().unwrap_or_else(PoisonError::into_inner);
+        for event in source() {
+            self.apply(&event);
+        }
     }
 
     /// Folds the next event in. An event the board has had is passed over.
@@ -80,11 +103,13 @@ impl Board {
 
     /// What is going on now. Hold it for moments only: events wait meanwhile.
     pub fn live(&self) -> RwLockReadGuard<'_, Live> {
+        self.catch_up();
         self.live.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The trace of a tenant's call, as far as it is kept.
     pub fn trace(&self, tenant: TenantId, call_id: &str) -> Option<CallTrace> {
+        self.catch_up();
         self.traces().get(tenant, call_id).cloned()
     }
 

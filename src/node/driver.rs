@@ -148,6 +148,10 @@ impl Driver {
 
     fn turn(&mut self, woken: &Woken) {
         let mut inputs = 0;
+        // First, since a call among the datagrams may need a port granted meanwhile.
+        if let Some(mail) = self.inbox.take() {
+            inputs += self.open(mail);
+        }
         for n in 0..self.sockets.len() {
             if woken.is_readable(n) {
                 inputs += self.receive(n);
@@ -159,9 +163,6 @@ impl Driver {
         while let Some(key) = self.failed.pop_front() {
             self.give(Input::SendFailed { key });
             inputs += 1;
-        }
-        if let Some(mail) = self.inbox.take() {
-            inputs += self.open(mail);
         }
         inputs += self.take_arrivals();
         if self.engine.deadline().is_some_and(|at| at <= clock::mono()) {

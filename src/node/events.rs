@@ -1,7 +1,7 @@
 //! The way of the engine's events to their folds: a bounded queue from the engine's thread to one task.
 //!
-//! The task naps after each drain, so that a busy engine pays for at most a hundred wake-ups a second and not for one an
-//! event. Events that find the queue full are counted; the board sees the gap and asks for a snapshot.
+//! The task naps after each drain, so that a busy engine pays for at most ten wake-ups a second and not for one an event;
+//! who looks at the board in between has it fetch what waits. Events that find the queue full are counted; the board sees the gap and asks for a snapshot.
 
 use crate::engine::event::Event;
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 /// Events that wait, some seconds of a busy exchange.
 pub const QUEUE: usize = 65_536;
 /// How long the folds may lag behind the engine.
-pub const NAP: Duration = Duration::from_millis(10);
+pub const NAP: Duration = Duration::from_millis(100);
 
 pub struct EventQueue {
     waiting: Mutex<VecDeque<Event>>,
@@ -46,15 +46,16 @@ impl EventQueue {
         }
     }
 
-    /// Waits for events and takes all there are.
-    pub async fn take(&self) -> VecDeque<Event> {
-        loop {
-            let waiting = std::mem::take(&mut *self.lock());
-            if !waiting.is_empty() {
-                return waiting;
-            }
+    /// Until there are events.
+    pub async fn wait(&self) {
+        while self.lock().is_empty() {
             self.some.notified().await;
         }
+    }
+
+    /// All events there are.
+    pub fn take(&self) -> VecDeque<Event> {
+        std::mem::take(&mut *self.lock())
     }
 
     /// Events that found the queue full.
@@ -86,10 +87,10 @@ mod tests {
         queue.push(&mut vec![event(1), event(2)]);
         queue.push(&mut vec![event(3), event(4), event(5)]);
         let seqs = |events: VecDeque<Event>| events.iter().map(|e| e.seq).collect::<Vec<_>>();
-        assert_eq!(seqs(queue.take().await), [1, 2, 3]);
+        assert_eq!(seqs(queue.take()), [1, 2, 3]);
         assert_eq!(queue.lost(), 2);
         queue.push(&mut vec![event(6)]);
-        assert_eq!(seqs(queue.take().await), [6]);
+        assert_eq!(seqs(queue.take()), [6]);
     }
 
     #[tokio::test]
@@ -97,7 +98,10 @@ mod tests {
         let queue = std::sync::Arc::new(EventQueue::new(10));
         let waiting = tokio::spawn({
             let queue = queue.clone();
-            async move { queue.take().await.len() }
+            async move {
+                queue.wait().await;
+                queue.take().len()
+            }
         });
         tokio::task::yield_now().await;
         queue.push(&mut vec![event(1)]);

@@ -78,8 +78,14 @@ impl Inbox {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
+        // Only a released port is worth a wake-up: a call's record waits for it. The rest is read with the next input.
+        let is_urgent = matches!(event, MediaEvent::Released { .. });
         mail.media.push(event);
-        self.ring(mail);
+        if is_urgent {
+            self.ring(mail);
+        } else {
+            self.has_mail.store(true, Ordering::SeqCst);
+        }
     }
 
     pub fn recorded(&self, upto: RecordSeq, kept: bool) {

@@ -14,9 +14,8 @@ const WATCH: Duration = Duration::from_secs(1);
 /// Folds the engine's events into the board, for ever.
 pub async fn fold(events: Arc<EventQueue>, board: Arc<Board>, running: Arc<Running>) {
     loop {
-        for event in events.take().await {
-            board.apply(&event);
-        }
+        events.wait().await;
+        board.catch_up();
         if board.needs_snapshot() {
             tracing::warn!("the board lost events and asks the engine for the whole state");
             // If it can't be had now, the next round asks again.

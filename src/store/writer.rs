@@ -32,6 +32,9 @@ use std::time::{Duration, Instant};
 
 /// How often it is tried whether records are taken again.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long call records may be in the journal without being forced to the disk: nobody waits for them, and a sync each
+/// would cost more than the call.
+const LAZY_SYNC: Duration = Duration::from_secs(1);
 /// How long a group waits for the database when the journal refuses.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A queue nobody takes from for that long means that the disk hangs.
@@ -141,6 +144,7 @@ impl Writer {
             last_write: None,
             last_try: None,
             broken: false,
+            unsynced: None,
         };
         let journal = thread::Builder::new().name("store-journal".into()).spawn(move || journal.run());
         let owner = Owner { shared, threads: Mutex::new(Vec::from([drain])) };
@@ -340,6 +344,8 @@ struct JournalThread {
     last_try: Option<Instant>,
     /// The journal refused the last group.
     broken: bool,
+    /// When the oldest record was written that has not been forced to the disk.
+    unsynced: Option<Instant>,
 }
 
 impl JournalThread {
@@ -350,6 +356,7 @@ impl JournalThread {
                 None => self.retry(),
             }
         }
+        self.sync();
         if !self.held.is_empty() && !self.try_all(&[]) {
             tracing::error!("{} call records are lost: neither disk nor database took them", self.held.len());
             self.shared.counters.lost.fetch_add(self.held.len() as u64, Ordering::Relaxed);
@@ -381,9 +388,21 @@ impl JournalThread {
                 if self.is_time_to_try() {
                     return Some(Vec::new());
                 }
+            } else if let Some(since) = self.unsynced {
+                match LAZY_SYNC.checked_sub(since.elapsed()) {
+                    Some(wait) => thread::park_timeout(wait),
+                    None => self.sync(),
+                }
             } else {
                 thread::park();
             }
+        }
+    }
+
+    fn sync(&mut self) {
+        self.unsynced = None;
+        if let Err(e) = self.appender.sync() {
+            self.journal_failed(&e);
         }
     }
 
@@ -407,8 +426,9 @@ impl JournalThread {
         if self.held.is_empty() && !refused && self.write(group.iter().map(|record| &record.body)) {
             self.shared.kept(upto, count);
             self.shared.wake_drain();
-            if let Err(e) = self.appender.sync() {
-                self.journal_failed(&e);
+            self.unsynced.get_or_insert_with(Instant::now);
+            if group.iter().any(|record| matches!(record.body, RecordBody::Binding(_) | RecordBody::Unbound { .. })) {
+                self.sync();
             }
             return;
         }
