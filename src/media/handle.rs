@@ -1,7 +1,7 @@
 //! The engine's end of the media plane: hands each command to the thread that serves the port.
 //!
-//! A command is never dropped. The ring to a thread holds two for each port it may serve; what does not fit waits here,
-//! the newest command of a port replacing an older one.
+//! A command is never dropped. What does not fit into the ring to its thread waits here, the newest command of a port
+//! replacing an older one, so that no more can wait than there are ports.
 
 use crate::base::ids::PortId;
 use crate::engine::media::{MediaCommand, Stream};

@@ -31,8 +31,8 @@ use thread::{BATCH, WAKE, Worker};
 
 /// Most media threads: more than the cores of any machine this is for.
 const THREADS: usize = 64;
-/// Commands a thread's ring holds for each port it may be given.
-const ORDERS_PER_PORT: usize = 2;
+/// Commands a thread's ring holds: two for each port, at most this many. What does not fit waits at the handle.
+const ORDERS: usize = 4_096;
 
 #[derive(Clone, Debug)]
 pub struct MediaConfig {
@@ -158,7 +158,7 @@ impl MediaPlane {
 
         let mut lanes = Vec::new();
         for n in 0..config.threads {
-            let (producer, orders) = rtrb::RingBuffer::new((table.len().min(most) * ORDERS_PER_PORT).max(64));
+            let (producer, orders) = rtrb::RingBuffer::new((table.len().min(most) * 2).clamp(64, ORDERS));
             let poll = Poll::new(BATCH)?;
             let wake = Wake::new(&poll, WAKE)?;
             plane.wakes.push(wake.clone());

@@ -23,6 +23,9 @@ use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
 
+/// The shortest time between two tries to bind a pair.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// A port its thread has let go of, and when.
 pub struct Released {
     pub port: PortId,
@@ -133,15 +136,24 @@ impl<E: Fn(MediaEvent)> Pool<E> {
                     return Ok(port);
                 }
                 Err(error) => {
+                    let again = now + self.policy.rest.max(RETRY);
+                    stock.refused.push_back((again, port));
                     if error.kind() != io::ErrorKind::AddrInUse {
-                        tracing::warn!("RTP port {} can't be opened: {error}; trying again later", slot.address());
+                        // No reason to expect better of the next pair.
+                        self.complain(port, &error);
+                        return Err(Dry(Some(now + RETRY)));
                     }
-                    stock.refused.push_back((now + self.policy.rest.max(Duration::from_secs(1)), port));
                 }
             }
         }
         let refused = stock.refused.front().filter(|_| self.bound < self.policy.most);
         Err(Dry([stock.resting.front(), refused].into_iter().flatten().map(|(at, _)| *at).min()))
+    }
+
+    fn complain(&self, port: PortId, error: &io::Error) {
+        if let Some(slot) = self.table.get(port).filter(|_| !self.told) {
+            tracing::warn!("RTP port {} can't be opened, trying again: {error}", slot.address());
+        }
     }
 
     fn tell(&mut self, short: bool) {
