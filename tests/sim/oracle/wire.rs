@@ -1,0 +1,222 @@
+//! What the engine sends and receives, seen as a tap on its cable would: responses, branches, sequence numbers, contacts and
+//! connections.
+
+use super::Verdict;
+use crate::clock::{GIVE_UP, T4, Time};
+use crate::daemon::wall_of;
+use crate::sip::text::Msg;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use strowger::base::ids::{ConnectionId, ListenerId, RecordSeq, TenantId};
+use strowger::engine::flow::{Flow, Transport};
+use strowger::engine::record::{Binding, RecordBody};
+
+#[derive(Default)]
+pub struct Wire {
+    /// INVITEs that reached the engine, by branch, Call-ID and CSeq.
+    invites: BTreeMap<(String, String, u32), Invite>,
+    /// Branch and method of the engine's requests, with the bytes.
+    requests: BTreeMap<(String, String), Vec<u8>>,
+    /// The last CSeq of the engine's requests in a dialog, by Call-ID and From tag.
+    last_cseq: BTreeMap<(String, String), u32>,
+    closed: BTreeSet<ConnectionId>,
+    bindings: BTreeMap<(TenantId, Box<str>, Box<str>), Arc<Binding>>,
+    /// Records of bindings the journal has not confirmed, by Call-ID and CSeq of their REGISTER.
+    unconfirmed: BTreeMap<(String, u32), RecordSeq>,
+    /// Every REGISTER that led to a record.
+    recorded: BTreeSet<(String, u32)>,
+}
+
+struct Invite {
+    flow: Flow,
+    at: Time,
+    first: bool,
+    finals: Vec<(Time, u16, Vec<u8>)>,
+    /// The connection it came over is gone: nobody is left to answer.
+    orphan: bool,
+}
+
+/// What a response or request means for the books.
+pub enum Meaning {
+    Nothing,
+    /// The first INVITE of a call got its final response.
+    Final { call_id: String, code: u16 },
+}
+
+impl Wire {
+    /// The engine's process is new: it owes nothing for what its former self received.
+    pub fn restart(&mut self, restored: impl Iterator<Item = Arc<Binding>>) {
+        *self = Wire::default();
+        for binding in restored {
+            self.bindings.insert(key_of(&binding), binding);
+        }
+    }
+
+    pub fn received(&mut self, now: Time, flow: &Flow, msg: &Msg) {
+        if msg.method() != Some("INVITE") {
+            return;
+        }
+        let (Some(branch), Some((cseq, _))) = (msg.branch(), msg.cseq()) else { return };
+        let key = (branch, msg.call_id().to_string(), cseq);
+        let entry = self.invites.entry(key).or_insert_with(|| Invite {
+            flow: *flow,
+            at: now,
+            first: msg.to_tag().is_none(),
+            finals: Vec::new(),
+            orphan: false,
+        });
+        entry.flow = *flow;
+    }
+
+    pub fn closed(&mut self, connection: ConnectionId) {
+        self.closed.insert(connection);
+        let gone = self.invites.values_mut().filter(|invite| invite.flow.connection == Some(connection));
+        gone.for_each(|invite| invite.orphan = true);
+    }
+
+    pub fn recorded(&mut self, seq: RecordSeq, body: &RecordBody) {
+        match body {
+            RecordBody::Binding(binding) => {
+                self.bindings.insert(key_of(binding), binding.clone());
+                let register = (binding.call_id.to_string(), binding.cseq);
+                self.unconfirmed.insert(register.clone(), seq);
+                self.recorded.insert(register);
+            }
+            RecordBody::Unbound { tenant, extension, key } => {
+                self.bindings.remove(&(*tenant, extension.clone(), key.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    pub fn confirmed(&mut self, upto: RecordSeq, kept: bool) {
+        if kept {
+            self.unconfirmed.retain(|_, seq| *seq > upto);
+        }
+    }
+
+    pub fn sent(&mut self, now: Time, flow: &Flow, bytes: &[u8], verdict: &mut Verdict) -> Meaning {
+        if let Some(connection) = flow.connection {
+            let open = !self.closed.contains(&connection);
+            verdict.hold(open, "nothing for a closed connection", || String::from_utf8_lossy(bytes).into_owned());
+        }
+        let listener = match (flow.transport, flow.listener) {
+            (Transport::Udp, ListenerId(0 | 2)) => flow.connection.is_none(),
+            (Transport::Tcp, ListenerId(1)) => flow.connection.is_some(),
+            _ => false,
+        };
+        verdict.hold(listener, "flows are those messages came on", || format!("{flow:?}"));
+        let Some(msg) = Msg::parse(bytes) else {
+            verdict.fail("messages everybody can read", String::from_utf8_lossy(bytes));
+            return Meaning::Nothing;
+        };
+        let complete = ["Via", "From", "To", "Call-ID", "CSeq"].iter().all(|name| msg.get(name).is_some());
+        verdict.hold(complete, "messages with all their headers", || msg.title());
+        match msg.code() {
+            Some(code) => self.sent_response(now, flow, &msg, code, bytes, verdict),
+            None => {
+                self.sent_request(now, flow, &msg, bytes, verdict);
+                Meaning::Nothing
+            }
+        }
+    }
+
+    fn sent_response(&mut self, now: Time, flow: &Flow, msg: &Msg, code: u16, bytes: &[u8], v: &mut Verdict) -> Meaning {
+        let (Some(branch), Some((cseq, method))) = (msg.branch(), msg.cseq()) else { return Meaning::Nothing };
+        if method == "REGISTER" && code == 200 {
+            self.judge_registered(msg, cseq, v);
+        }
+        if method != "INVITE" {
+            return Meaning::Nothing;
+        }
+        let key = (branch, msg.call_id().to_string(), cseq);
+        let Some(invite) = self.invites.get_mut(&key) else { return Meaning::Nothing };
+        let own = invite.flow.remote == flow.remote && invite.flow.connection == flow.connection;
+        v.hold(own, "a response goes where its request came from", || msg.title());
+        if code < 200 {
+            let late = invite.finals.iter().any(|(at, ..)| now < *at + T4);
+            v.hold(!late, "no provisional response after the final one", || msg.title());
+            return Meaning::Nothing;
+        }
+        let conflict = invite.finals.iter().any(|(at, first, other)| {
+            // The server may forget a refused INVITE T4 after its ACK, an accepted one after 64·T1.
+            let remembered = if *first < 300 { GIVE_UP } else { T4 };
+            other != bytes && now < *at + remembered
+        });
+        v.hold(!conflict, "exactly one final response for each INVITE", || msg.title());
+        let again = invite.finals.iter().any(|(_, _, other)| other == bytes);
+        if again {
+            return Meaning::Nothing;
+        }
+        invite.finals.push((now, code, bytes.to_vec()));
+        match invite.first {
+            true => Meaning::Final { call_id: key.1, code },
+            false => Meaning::Nothing,
+        }
+    }
+
+    fn judge_registered(&mut self, msg: &Msg, cseq: u32, verdict: &mut Verdict) {
+        let register = (msg.call_id().to_string(), cseq);
+        let waits = self.unconfirmed.contains_key(&register);
+        verdict.hold(!waits, "no 200 to REGISTER before the journal has it", || msg.title());
+    }
+
+    fn sent_request(&mut self, now: Time, flow: &Flow, msg: &Msg, bytes: &[u8], verdict: &mut Verdict) {
+        let (Some(branch), Some((cseq, _))) = (msg.branch(), msg.cseq()) else {
+            return verdict.fail("messages with all their headers", msg.title());
+        };
+        let method = msg.method().unwrap_or_default().to_string();
+        match self.requests.get(&(branch.clone(), method.clone())) {
+            Some(before) if before == bytes => return,
+            Some(_) => return verdict.fail("a branch for each request", msg.title()),
+            None => {}
+        }
+        let other = self.requests.keys().find(|(known, kind)| *known == branch && *kind != method);
+        let fits = other.is_none_or(|(_, kind)| kind == "INVITE" && matches!(method.as_str(), "ACK" | "CANCEL"))
+            || matches!(method.as_str(), "ACK" | "CANCEL");
+        verdict.hold(fits, "a branch for each request", || msg.title());
+        self.requests.insert((branch, method.clone()), bytes.to_vec());
+        if !matches!(method.as_str(), "ACK" | "CANCEL") {
+            self.judge_cseq(msg, cseq, verdict);
+        }
+        if method == "INVITE" && msg.to_tag().is_none() {
+            self.judge_target(now, flow, msg, verdict);
+        }
+    }
+
+    fn judge_cseq(&mut self, msg: &Msg, cseq: u32, verdict: &mut Verdict) {
+        let key = (msg.call_id().to_string(), msg.from_tag().unwrap_or_default().to_string());
+        if let Some(last) = self.last_cseq.insert(key, cseq) {
+            verdict.hold(cseq > last, "CSeq grows with each request", || format!("{} after {last}", msg.title()));
+        }
+    }
+
+    /// A call goes to contacts that are bound, on their own flows.
+    fn judge_target(&self, now: Time, flow: &Flow, msg: &Msg, verdict: &mut Verdict) {
+        let bound = self.bindings.values().filter(|binding| *binding.uri == *msg.uri());
+        let mut live = bound.filter(|binding| binding.expires > wall_of(now));
+        let same = |binding: &Arc<Binding>| binding.flow.remote == flow.remote && binding.flow.connection == flow.connection;
+        verdict.hold(live.any(|binding| same(&binding)), "calls go to live bindings", || {
+            format!("{} on {:?}", msg.title(), flow.remote)
+        });
+    }
+
+    /// At rest: whoever sent an INVITE has got its final response.
+    pub fn judge_rest(&self, verdict: &mut Verdict) {
+        for ((branch, call_id, cseq), invite) in &self.invites {
+            let owed = invite.finals.is_empty() && !invite.orphan;
+            verdict.hold(!owed, "a final response for each INVITE", || {
+                format!("{call_id} CSeq {cseq} branch {branch} of {}", crate::clock::show(invite.at))
+            });
+        }
+    }
+
+    /// The bindings the engine has, as its records say.
+    pub fn bindings(&self) -> impl Iterator<Item = &Arc<Binding>> {
+        self.bindings.values()
+    }
+}
+
+fn key_of(binding: &Binding) -> (TenantId, Box<str>, Box<str>) {
+    (binding.tenant, binding.extension.clone(), binding.key.clone())
+}
