@@ -227,8 +227,7 @@ def test_a_text_message_is_carried(office):
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
-def test_baresip_calls_pjsip_and_back(make_office, transport):
-    office = make_office(settings(algorithms="[MD5]"))
+def test_baresip_calls_pjsip_and_back(office, transport):
     baresip = office.baresip("1101", CALLER_HZ, transport)
     pjsip = office.phone("1102", tone=CALLEE_HZ)
     baresip.dial("1102")

@@ -5,7 +5,6 @@ import time
 import pytest
 
 from office import tone
-from office.config import settings
 from office.tone import CALLEE_HZ, CALLER_HZ
 from test_calls import connect, hear_each_other, pair, wait_listed
 
@@ -76,8 +75,7 @@ def test_who_is_held_can_hang_up(office):
     assert office.api.wait_cdrs(1)[0]["disposition"] == "answered"
 
 
-def test_baresip_holds_and_resumes(make_office):
-    office = make_office(settings(algorithms="[MD5]"))
+def test_baresip_holds_and_resumes(office):
     baresip = office.baresip("1101", CALLER_HZ)
     pjsip = office.phone("1102", tone=CALLEE_HZ)
     baresip.dial("1102")

@@ -57,9 +57,8 @@ def test_a_phone_that_knows_sha256_uses_it(make_office, order):
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_baresip_registers(make_office, transport):
-    """Debian 12's baresip (1.0) gives up when any of the challenges is not MD5."""
-    office = make_office(settings(algorithms="[MD5]"))
+def test_baresip_registers(office, transport):
+    """Debian 12's baresip (1.0) gives up when any of several challenges is not MD5: it gets that one alone."""
     office.baresip("1102", 1040, transport)
     office.wait_registered("1102", True)
 
