@@ -186,33 +186,38 @@ impl LegSdp {
             line.connection = ip.map(Connection::ip);
             line
         });
-        let mut sdp = Sdp {
-            origin: Some(self.origin_line(origin)),
-            connection: Some(Connection::ip(main)),
-            bandwidth,
-            media: media.collect(),
-            ..Sdp::default()
-        };
-        let mut bytes = sdp.to_bytes();
-        if bytes == self.sent {
-            bytes = self.sent.clone();
-        } else {
-            self.version += 1;
-            sdp.origin = Some(self.origin_line(origin));
-            bytes = sdp.to_bytes();
-            self.sent = bytes.clone();
-        }
+        let mut sdp =
+            Sdp { connection: Some(Connection::ip(main)), bandwidth, media: media.collect(), ..Sdp::default() };
+        let bytes = self.versioned(&mut sdp, origin);
         self.now.local = Some(Local { sdp, bytes: bytes.clone(), slots });
         bytes
     }
 
+    /// Gives a description its o=: the version sent last if nothing else has changed since, else the next.
+    fn versioned(&mut self, sdp: &mut Sdp, origin: IpAddr) -> Bytes {
+        if self.version > 0 {
+            sdp.origin = Some(self.origin_line(origin));
+            if sdp.to_bytes() == self.sent {
+                return self.sent.clone();
+            }
+        }
+        self.version += 1;
+        sdp.origin = Some(self.origin_line(origin));
+        self.sent = sdp.to_bytes();
+        self.sent.clone()
+    }
+
     fn origin_line(&self, address: IpAddr) -> Origin {
         let family = if address.is_ipv6() { "IP6" } else { "IP4" };
+        let (id, version) = (self.session_id.to_string(), self.version.to_string());
+        let (id_end, version_end) = (id.len(), id.len() + version.len());
+        // One allocation for the three.
+        let whole = Bytes::from(format!("{id}{version}IN {family} {address}"));
         Origin {
             username: Text::fixed("-"),
-            session_id: Text::from(self.session_id.to_string()),
-            version: Text::from(self.version.to_string()),
-            address: Text::from(format!("IN {family} {address}")),
+            session_id: Text::within(&whole, &whole[..id_end]),
+            version: Text::within(&whole, &whole[id_end..version_end]),
+            address: Text::within(&whole, &whole[version_end..]),
         }
     }
 }

@@ -32,8 +32,11 @@ impl Sdp {
         }
         let whole = Bytes::copy_from_slice(body);
         let mut parser = Parser { whole: &whole, sdp: Sdp::default(), any: false };
-        for line in whole.split(|b| matches!(b, b'\n' | b'\r')) {
-            parser.line(line)?;
+        let mut rest = &whole[..];
+        while !rest.is_empty() {
+            let end = memchr::memchr2(b'\n', b'\r', rest).unwrap_or(rest.len());
+            parser.line(&rest[..end])?;
+            rest = &rest[(end + 1).min(rest.len())..];
         }
         if !parser.any {
             return Err(SdpError::NotSdp);
@@ -143,9 +146,9 @@ impl Parser<'_> {
     /// A line that lacks a word still holds its place; what is missing is made up, and its port is 0.
     fn media(&self, value: &[u8]) -> Media {
         let mut words = words(value);
-        let kind = words.next().map_or(Text::fixed("audio"), |w| self.text(w));
+        let kind = words.next().map_or(Text::fixed("audio"), |w| Text::word(self.whole, w));
         let (port, ports) = words.next().and_then(port_and_count).unwrap_or((0, 1));
-        let proto = words.next().map_or(Text::fixed("RTP/AVP"), |w| self.text(w));
+        let proto = words.next().map_or(Text::fixed("RTP/AVP"), |w| Text::word(self.whole, w));
         let rtp = proto.get(..4).is_some_and(|p| p.eq_ignore_ascii_case(b"RTP/")) || proto.is("UDP/TLS/RTP/SAVPF");
         let mut formats: Vec<Format> = Vec::with_capacity(8);
         for word in words.take(FORMATS) {
@@ -176,44 +179,61 @@ impl Parser<'_> {
     }
 
     fn attribute(&mut self, line: &[u8]) {
-        let colon = line.iter().position(|b| *b == b':');
-        let (name, value) = match colon {
-            Some(at) => (line[..at].trim_ascii(), Some(line[at + 1..].trim_ascii())),
+        let (name, value) = match memchr::memchr(b':', line) {
+            Some(at) => (line[..at].trim_ascii_end(), Some(line[at + 1..].trim_ascii_start())),
             None => (line, None),
         };
-        if name.is_empty() || name.contains(&b' ') {
+        if name.is_empty() || name.contains(&b' ') || self.known_attribute(name, value) {
             return;
         }
-        if let Some(direction) = direction(name) {
+        let attribute = Attribute { name: self.text(name), value: value.map(|v| self.text(v)) };
+        match self.sdp.media.last_mut() {
+            Some(media) => media.attributes.push(attribute),
+            None => self.sdp.attributes.push(attribute),
+        }
+    }
+
+    /// An attribute with a place of its own. False when it has none, or can't be read and is kept as it is.
+    fn known_attribute(&mut self, name: &[u8], value: Option<&[u8]>) -> bool {
+        let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+        let Some(value) = value else {
+            let Some(direction) = direction(name) else { return false };
             match self.sdp.media.last_mut() {
                 Some(media) => media.direction = Some(direction),
                 None => self.sdp.direction = Some(direction),
             }
-            return;
+            return true;
+        };
+        let rtcp = if is(b"rtcp") { self.rtcp(value) } else { None };
+        let Some(media) = self.sdp.media.last_mut() else { return false };
+        if is(b"rtpmap") {
+            format_attribute(media, value, |format, rest| {
+                format.codec = format.codec.take().or_else(|| codec(self.whole, rest));
+            });
+            return true;
         }
-        let attribute = Attribute { name: self.text(name), value: value.map(|v| self.text(v)) };
-        let rtcp = match value {
-            Some(value) if attribute.name.is("rtcp") => self.rtcp(value),
-            _ => None,
-        };
-        let whole = self.whole;
-        let Some(media) = self.sdp.media.last_mut() else {
-            self.sdp.attributes.push(attribute);
-            return;
-        };
-        let known = match value {
-            _ if rtcp.is_some() => {
-                media.rtcp = rtcp;
-                true
-            }
-            Some(value) if attribute.name.is("ptime") => set_once(&mut media.ptime, leading_number(value)),
-            Some(value) if attribute.name.is("maxptime") => set_once(&mut media.maxptime, leading_number(value)),
-            Some(value) => format_attribute(media, whole, &attribute.name, value),
-            None => false,
-        };
-        if !known {
-            media.attributes.push(attribute);
+        if is(b"fmtp") {
+            format_attribute(media, value, |format, rest| {
+                format.fmtp = format.fmtp.take().or_else(|| Some(Text::within(self.whole, rest)));
+            });
+            return true;
         }
+        if is(b"rtcp-fb") {
+            return format_attribute(media, value, |format, rest| {
+                format.feedback.push(Text::within(self.whole, rest));
+            });
+        }
+        if is(b"ptime") {
+            return set_once(&mut media.ptime, leading_number(value));
+        }
+        if is(b"maxptime") {
+            return set_once(&mut media.maxptime, leading_number(value));
+        }
+        if rtcp.is_some() {
+            media.rtcp = rtcp;
+            return true;
+        }
+        false
     }
 
     fn rtcp(&self, value: &[u8]) -> Option<Rtcp> {
@@ -223,31 +243,21 @@ impl Parser<'_> {
     }
 }
 
-/// rtpmap, fmtp and rtcp-fb go to their format. True when the line is done with, though it may say nothing.
-fn format_attribute(media: &mut Media, whole: &Bytes, name: &Text, value: &[u8]) -> bool {
-    let (rtpmap, fmtp) = (name.is("rtpmap"), name.is("fmtp"));
-    if !rtpmap && !fmtp && !name.is("rtcp-fb") {
-        return false;
-    }
-    let end = value.iter().position(|b| *b == b' ').unwrap_or(value.len());
-    let (token, rest) = (&value[..end], value[end..].trim_ascii());
+/// What `rtpmap:96 opus/48000` and the like say of a format. False when the m-line has no such format: an rtpmap of it
+/// is about nothing, `rtcp-fb:* nack` is about all.
+fn format_attribute(media: &mut Media, value: &[u8], take: impl FnOnce(&mut Format, &[u8])) -> bool {
+    let end = memchr::memchr(b' ', value).unwrap_or(value.len());
+    let (token, rest) = (&value[..end], value[end..].trim_ascii_start());
     let number = decimal::<u8>(token);
     let format = media.formats.iter_mut().find(|format| match &format.id {
         FormatId::Number(n) => Some(*n) == number,
         FormatId::Token(text) => **text == *token,
     });
-    let Some(format) = format else {
-        // `rtcp-fb:* nack` is about all of them; an rtpmap of a number that is not in the m-line is about nothing.
-        return rtpmap || fmtp;
-    };
-    if rtpmap {
-        format.codec = format.codec.take().or_else(|| codec(whole, rest));
-    } else if fmtp {
-        format.fmtp = format.fmtp.take().or_else(|| Some(Text::within(whole, rest)));
-    } else {
-        format.feedback.push(Text::within(whole, rest));
+    let known = format.is_some();
+    if let Some(format) = format {
+        take(format, rest);
     }
-    true
+    known
 }
 
 /// `PCMU/8000`. None for what names nothing: `0/8000` (Zultys), `LPC`.
@@ -257,7 +267,7 @@ fn codec(whole: &Bytes, value: &[u8]) -> Option<Codec> {
     let clock = decimal(parts.next()?.trim_ascii())?;
     let channels = parts.next().and_then(|c| decimal(c.trim_ascii())).unwrap_or(1).max(1);
     let named = encoding.iter().any(u8::is_ascii_alphabetic) && !encoding.contains(&b' ');
-    named.then(|| Codec { encoding: Text::within(whole, encoding), clock, channels })
+    named.then(|| Codec { encoding: Text::word(whole, encoding), clock, channels })
 }
 
 fn name_static_formats(media: &mut Media) {
@@ -296,10 +306,18 @@ fn words(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|b| matches!(b, b' ' | b'\t')).filter(|word| !word.is_empty())
 }
 
-/// Digits alone: no sign, as `parse` would allow.
-fn decimal<T: std::str::FromStr>(digits: &[u8]) -> Option<T> {
-    if !digits.iter().all(u8::is_ascii_digit) {
+/// Digits alone.
+fn decimal<T: TryFrom<u32>>(digits: &[u8]) -> Option<T> {
+    if digits.is_empty() {
         return None;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let mut value: u32 = 0;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value.checked_mul(10)?.checked_add(u32::from(digit))?;
+    }
+    T::try_from(value).ok()
 }

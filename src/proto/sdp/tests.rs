@@ -129,13 +129,15 @@ fn the_description_is_found_in_a_multipart_body() {
 /// Bodies of the messages in `tests/data/DIR`.
 fn bodies(dir: &str) -> Vec<(String, Vec<u8>)> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(dir);
-    let mut found = Vec::new();
+    let mut found: Vec<(String, Vec<u8>)> = Vec::new();
+    // TC_TEST_I is none of RFC 4475's; its body is `v=0` and nonsense.
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         let bytes = std::fs::read(&path).unwrap();
         let at = bytes.windows(5).position(|w| w == b"\nv=0\r" || w == b"\nv=0\n");
         found.extend(at.map(|at| (path.file_name().unwrap().to_string_lossy().into_owned(), bytes[at + 1..].to_vec())));
     }
+    found.retain(|(name, _)| name != "TC_TEST_I.dat");
     found.sort();
     found
 }

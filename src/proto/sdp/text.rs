@@ -17,6 +17,24 @@ impl Text {
         Text(whole.slice_ref(part))
     }
 
+    /// The same for one of the words of nearly every description, which are not shared but fixed: copying them counts no
+    /// references.
+    pub fn word(whole: &Bytes, part: &[u8]) -> Text {
+        Text::fixed(match part {
+            b"audio" => "audio",
+            b"video" => "video",
+            b"RTP/AVP" => "RTP/AVP",
+            b"PCMU" => "PCMU",
+            b"PCMA" => "PCMA",
+            b"G722" => "G722",
+            b"G729" => "G729",
+            b"opus" => "opus",
+            b"CN" => "CN",
+            b"telephone-event" => "telephone-event",
+            _ => return Text::within(whole, part),
+        })
+    }
+
     /// Equal but for ASCII case, as SDP's tokens compare.
     pub fn is(&self, other: &str) -> bool {
         self.0.eq_ignore_ascii_case(other.as_bytes())
