@@ -1,7 +1,7 @@
 //! The way of the engine's events to their folds: a bounded queue from the engine's thread to one task.
 //!
-//! The task naps after each drain, so that a busy engine pays for at most a hundred wake-ups a second and not for one an
-//! event. Events that find the queue full are counted; the board sees the gap and asks for a snapshot.
+//! The task naps after each drain, so that a busy engine pays for some twenty wake-ups a second and not for one an event.
+//! Events that find the queue full are counted; the board sees the gap and asks for a snapshot.
 
 use crate::engine::event::Event;
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 /// Events that wait, some seconds of a busy exchange.
 pub const QUEUE: usize = 65_536;
 /// How long the folds may lag behind the engine.
-pub const NAP: Duration = Duration::from_millis(10);
+pub const NAP: Duration = Duration::from_millis(40);
 
 pub struct EventQueue {
     waiting: Mutex<VecDeque<Event>>,
