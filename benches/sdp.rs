@@ -13,7 +13,8 @@ const OFFER: &[u8] = b"v=0\r\no=- 3901 3901 IN IP4 192.168.10.155\r\ns=pjmedia\r
     m=audio 4000 RTP/AVP 96 9 8 0 101\r\nc=IN IP4 192.168.10.155\r\nb=TIAS:64000\r\na=rtcp:4001 IN IP4 192.168.10.155\r\n\
     a=sendrecv\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 useinbandfec=1\r\na=rtpmap:9 G722/8000\r\na=rtpmap:8 PCMA/8000\r\n\
     a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=ssrc:1203 cname:4a2b\r\n";
-const ANSWER: &[u8] = b"v=0\r\no=- 20018 20018 IN IP4 192.168.10.156\r\ns=SDP data\r\nc=IN IP4 192.168.10.156\r\nt=0 0\r\n\
+const ANSWER: &[u8] =
+    b"v=0\r\no=- 20018 20018 IN IP4 192.168.10.156\r\ns=SDP data\r\nc=IN IP4 192.168.10.156\r\nt=0 0\r\n\
     m=audio 3008 RTP/AVP 8 101\r\na=rtpmap:8 PCMA/8000\r\na=ptime:20\r\na=sendrecv\r\n\
     a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\n";
 

@@ -133,6 +133,11 @@ impl Engine {
         timers.into_iter().chain(bindings).min()
     }
 
+    /// Whether an answer is held back until the journal has its record: then `Input::Recorded` is urgent.
+    pub fn awaits_records(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     fn fire_timers(&mut self) {
         while let Some(key) = self.core.io.timers.pop(self.core.io.now.mono) {
             match key {

@@ -39,6 +39,11 @@ impl Waker {
         self.asleep.store(false, Ordering::SeqCst);
     }
 
+    /// Nobody sleeps, or whoever slept has been woken.
+    pub fn is_awake(&self) -> bool {
+        !self.asleep.load(Ordering::SeqCst)
+    }
+
     /// Takes the signal back after the descriptor was readable.
     pub fn clear(&self) {
         let _ = self.event.read();

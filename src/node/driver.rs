@@ -3,8 +3,8 @@
 //! ```text
 //!        ┌──────────────────────────────────────────────────────────────────────────────┐
 //!        ▼                                                                              │
-//!      rest ──► datagrams ──► inbox ──► connections' messages ──► time-outs ──► do what the engine asked
-//!   (epoll or nap)  (a batch a socket)       (at most TURN)
+//!      rest ──► inbox ──► datagrams ──► connections' messages ──► time-outs ──► do what the engine asked
+//!   (epoll or nap)   (a batch a socket)   (at most TURN)
 //! ```
 //!
 //! Invariants: nothing here blocks but `rest`; every input has a clock reading of its own; what one turn's inputs asked for
@@ -142,16 +142,14 @@ impl Driver {
 
     fn rest(&mut self) -> Woken {
         let has_work = !self.failed.is_empty();
+        self.inbox.set_awaits_records(self.engine.awaits_records());
         let (inbox, arrivals) = (&self.inbox, &self.arrivals);
         self.rest.until(self.engine.deadline(), || has_work || inbox.has_mail() || !arrivals.is_empty())
     }
 
     fn turn(&mut self, woken: &Woken) {
-        let mut inputs = 0;
-        // First, since a call among the datagrams may need a port granted meanwhile.
-        if let Some(mail) = self.inbox.take() {
-            inputs += self.open(mail);
-        }
+        // First the mail: the grants in it are for the calls among the datagrams.
+        let mut inputs = self.inbox.take().map_or(0, |mail| self.open(mail));
         for n in 0..self.sockets.len() {
             if woken.is_readable(n) {
                 inputs += self.receive(n);

@@ -1,7 +1,8 @@
 //! The way of the engine's events to their folds: a bounded queue from the engine's thread to one task.
 //!
 //! The task naps after each drain, so that a busy engine pays for at most ten wake-ups a second and not for one an event;
-//! who looks at the board in between has it fetch what waits. Events that find the queue full are counted; the board sees the gap and asks for a snapshot.
+//! who looks at the board in between has it fetch what waits. Events that find the queue full are counted; the board sees
+//! the gap and asks for a snapshot.
 
 use crate::engine::event::Event;
 use std::collections::VecDeque;

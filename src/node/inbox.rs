@@ -4,6 +4,9 @@
 //! Bounded without losing anything that matters: commands are refused at the limit; acknowledgements of the journal are
 //! merged; a media port has at most one grant and one release outstanding, and running totals beyond the limit are
 //! dropped and counted, since the next ones hold them too.
+//!
+//! What nobody waits for does not wake the engine's thread: new grants, running totals, and acknowledgements of records
+//! that hold no answer back lie here until the thread is awake anyway, which it is once a second at least.
 
 use crate::base::ids::RecordSeq;
 use crate::directory::Directory;
@@ -49,6 +52,7 @@ pub struct Inbox {
     waker: Arc<Waker>,
     mail: Mutex<Mail>,
     has_mail: AtomicBool,
+    awaits_records: AtomicBool,
     dropped: AtomicU64,
 }
 
@@ -58,7 +62,8 @@ pub struct Full;
 
 impl Inbox {
     pub fn new(waker: Arc<Waker>) -> Inbox {
-        Inbox { waker, mail: Mutex::default(), has_mail: AtomicBool::new(false), dropped: AtomicU64::new(0) }
+        let (has_mail, awaits_records) = (AtomicBool::new(false), AtomicBool::new(false));
+        Inbox { waker, mail: Mutex::default(), has_mail, awaits_records, dropped: AtomicU64::new(0) }
     }
 
     pub fn order(&self, order: Order) -> Result<(), Full> {
@@ -78,10 +83,10 @@ impl Inbox {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        // Only a released port is worth a wake-up: a call's record waits for it. The rest is read with the next input.
-        let is_urgent = matches!(event, MediaEvent::Released { .. });
+        // A call's record waits for what its ports carried.
+        let is_awaited = matches!(event, MediaEvent::Released { .. });
         mail.media.push(event);
-        if is_urgent {
+        if is_awaited {
             self.ring(mail);
         } else {
             self.has_mail.store(true, Ordering::SeqCst);
@@ -96,7 +101,15 @@ impl Inbox {
             Some(last) if is_full => *last = (upto, false),
             _ => mail.recorded.push_back((upto, kept)),
         }
-        self.ring(mail);
+        self.has_mail.store(true, Ordering::SeqCst);
+        if self.awaits_records.load(Ordering::SeqCst) {
+            self.ring(mail);
+        }
+    }
+
+    /// Whether an answer waits for the journal; said by the engine's thread before it rests.
+    pub fn set_awaits_records(&self, awaits: bool) {
+        self.awaits_records.store(awaits, Ordering::SeqCst);
     }
 
     pub fn records_refused(&self, refused: bool) {
@@ -165,6 +178,29 @@ mod tests {
         }
         let mail = inbox.take().unwrap();
         assert_eq!((mail.recorded.len(), mail.recorded.back()), (ACKNOWLEDGEMENTS, Some(&(RecordSeq(9_999), false))));
+    }
+
+    #[test]
+    fn only_what_somebody_waits_for_wakes_the_thread() {
+        let waker = Arc::new(Waker::new().unwrap());
+        let inbox = Inbox::new(waker.clone());
+        let wakes = |put: &dyn Fn()| {
+            waker.fall_asleep();
+            put();
+            assert!(inbox.has_mail());
+            let woken = waker.is_awake();
+            waker.awake();
+            waker.clear();
+            woken
+        };
+        let port = PortId(1);
+        let rtp = "127.0.0.1:4000".parse().unwrap();
+        assert!(!wakes(&|| inbox.media(MediaEvent::Granted { port, rtp })));
+        assert!(wakes(&|| inbox.media(MediaEvent::Released { port, counters: Counters::default() })));
+        assert!(!wakes(&|| inbox.recorded(RecordSeq(1), true)));
+        inbox.set_awaits_records(true);
+        assert!(wakes(&|| inbox.recorded(RecordSeq(2), true)));
+        assert!(wakes(&|| inbox.order(command().0).unwrap()));
     }
 
     #[test]

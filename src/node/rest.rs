@@ -17,8 +17,8 @@ use std::time::Duration;
 
 /// Deadlines in one such stretch of time share a wake-up; SIP's shortest timer is 200 ms.
 const SLACK: u64 = 4_000;
-/// Longest wait, µs: so that a deadline far away fits the kernel's type.
-const LONGEST: u64 = 60_000_000;
+/// Longest wait, µs: the inbox may have mail that was not worth waking the thread for.
+const LONGEST: u64 = 1_000_000;
 /// Waits shorter than a nap, one after the other, that make the thread nap.
 const SHORT_WAITS: u32 = 8;
 /// Inputs that make a nap worth it.
@@ -151,7 +151,7 @@ impl Rest {
 
 /// Milliseconds until the end of the stretch the deadline lies in.
 fn timeout(deadline: Option<Micros>, now: Micros) -> EpollTimeout {
-    let Some(deadline) = deadline else { return EpollTimeout::NONE };
+    let deadline = deadline.unwrap_or(Micros(u64::MAX));
     if deadline <= now {
         return EpollTimeout::ZERO;
     }
@@ -178,6 +178,6 @@ mod tests {
         }
         assert_eq!(wait(5, 10), 0);
         assert_eq!(wait(u64::MAX, 10), LONGEST / 1000);
-        assert!(timeout(None, Micros(1)).is_none());
+        assert_eq!(timeout(None, Micros(1)).as_millis(), Some(1_000));
     }
 }

@@ -12,7 +12,7 @@ use crate::board::metrics::Metrics;
 use crate::board::trace::Bounds;
 use crate::engine::Engine;
 use crate::engine::config::Listener;
-use crate::engine::record::{Binding, RecordBody};
+use crate::engine::record::Binding;
 use crate::media::{MediaConfig, MediaHandle, MediaPlane};
 use crate::net::bind;
 use crate::net::counters::NetCounters;
@@ -39,7 +39,6 @@ use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -74,8 +73,6 @@ struct Shared {
     events: Arc<EventQueue>,
     net: Arc<NetCounters>,
     stats: Arc<Stats>,
-    /// One more than the last record whose journaling the engine waits for.
-    awaited: Arc<AtomicU64>,
 }
 
 async fn serve(config: Config, files: Files) -> Result<ExitCode> {
@@ -99,7 +96,6 @@ async fn serve(config: Config, files: Files) -> Result<ExitCode> {
         events: Arc::new(EventQueue::new(QUEUE)),
         net: Arc::default(),
         stats: Arc::default(),
-        awaited: Arc::default(),
     };
     let (media, media_handle) = start_media(&config, &listeners, files, &shared.inbox)?;
 
@@ -116,18 +112,11 @@ async fn serve(config: Config, files: Files) -> Result<ExitCode> {
     }
     let journal = WriterConfig { fdatasync: config.journal.fdatasync, ..WriterConfig::default() };
     let (recorded, refused) = (shared.inbox.clone(), shared.inbox.clone());
-    let (awaited, told) = (shared.awaited.clone(), AtomicU64::new(0));
     let writer = Writer::start(
         &store,
         recovery.journal,
         journal,
-        move |upto, kept| {
-            // The engine waits for registrations alone; waking it for others would be for nothing.
-            if !kept || told.load(Ordering::Relaxed) < awaited.load(Ordering::Acquire) {
-                told.store(upto.0 + 1, Ordering::Relaxed);
-                recorded.recorded(upto, kept);
-            }
-        },
+        move |upto, kept| recorded.recorded(upto, kept),
         move |is_refused| refused.records_refused(is_refused),
     )?;
     let (arrivals, messages) = mpsc::channel(ARRIVALS);
@@ -182,19 +171,13 @@ fn start_media(
 }
 
 fn outlets(mut media: MediaHandle, writer: &WriterHandle, shared: &Shared) -> Outlets {
-    let (writer, awaited) = (writer.clone(), shared.awaited.clone());
+    let writer = writer.clone();
     Outlets {
         media: Box::new(move |batch| {
             batch.for_each(|command| media.send(command));
             media.flush();
         }),
-        records: Box::new(move |records| {
-            let is_awaited = |body: &RecordBody| matches!(body, RecordBody::Binding(_) | RecordBody::Unbound { .. });
-            if let Some(last) = records.iter().rfind(|record| is_awaited(&record.body)) {
-                awaited.store(last.seq.0 + 1, Ordering::Release);
-            }
-            writer.append(records);
-        }),
+        records: Box::new(move |records| writer.append(records)),
         events: shared.events.clone(),
     }
 }

@@ -11,8 +11,14 @@ pub struct Ladder {
 
 pub enum Line {
     /// A message that reached the server, or left it.
-    In { phone: String, bytes: Vec<u8> },
-    Out { phone: String, bytes: Vec<u8> },
+    In {
+        phone: String,
+        bytes: Vec<u8>,
+    },
+    Out {
+        phone: String,
+        bytes: Vec<u8>,
+    },
     /// A decision of the engine, a fault of the world, a command to the media plane.
     Note(String),
 }

@@ -9,8 +9,8 @@ use crate::scenario::{Mood, Scenario};
 use crate::world::World;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use strowger::engine::record::Binding;
 
 #[derive(Default, Clone, Debug)]
@@ -40,9 +40,9 @@ pub fn run(seed: u64, whole: bool) -> Report {
         world.verdict.fail("the engine does not panic", text.unwrap_or_default());
     }
     let failure = world.verdict.failures.first().cloned();
-    let story = failure.as_ref().map_or(String::new(), |_| {
-        format!("{}\n{}", world.scenario.describe(), world.ladder.text(whole))
-    });
+    let story = failure
+        .as_ref()
+        .map_or(String::new(), |_| format!("{}\n{}", world.scenario.describe(), world.ladder.text(whole)));
     let standing = world.standing;
     Report {
         seed,
@@ -95,7 +95,9 @@ fn come_to_rest(world: &mut World) {
     judge_transactions(world);
     for phone in &world.phones {
         let quiet = phone.is_quiet();
-        world.verdict.hold(quiet, "phones come to rest", || format!("phone {}: {}", phone.profile.index, phone.unfinished()));
+        world
+            .verdict
+            .hold(quiet, "phones come to rest", || format!("phone {}: {}", phone.profile.index, phone.unfinished()));
     }
 }
 
@@ -120,8 +122,11 @@ fn judge_tenancy(world: &mut World) {
 
 /// A MESSAGE that was accepted has arrived, once at each phone, and nowhere in another tenant.
 fn judge_messages(world: &mut World) {
-    let got: Vec<(usize, &String)> =
-        world.phones.iter().flat_map(|phone| phone.messages_got.iter().map(|body| (phone.profile.index, body))).collect();
+    let got: Vec<(usize, &String)> = world
+        .phones
+        .iter()
+        .flat_map(|phone| phone.messages_got.iter().map(|body| (phone.profile.index, body)))
+        .collect();
     for phone in &world.phones {
         for body in &phone.messages_accepted {
             let arrived = got.iter().any(|(_, other)| *other == body);
@@ -249,12 +254,8 @@ pub struct Outcome {
 pub fn campaign(plan: &Campaign) -> Outcome {
     let next = AtomicU64::new(0);
     let stop = AtomicBool::new(false);
-    let outcome = Mutex::new(Outcome {
-        failures: Vec::new(),
-        runs: 0,
-        tally: Tally::default(),
-        coverage: Coverage::default(),
-    });
+    let outcome =
+        Mutex::new(Outcome { failures: Vec::new(), runs: 0, tally: Tally::default(), coverage: Coverage::default() });
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
@@ -288,9 +289,7 @@ pub fn campaign(plan: &Campaign) -> Outcome {
 /// What a person needs to see of a failed run.
 pub fn explain(report: &Report) -> String {
     let failure = report.failure.as_ref().map_or(String::new(), |f| format!("{}: {}", f.rule, f.detail));
-    let replay = format!("SIM_SEED={} cargo test --no-default-features --test sim -- one_seed --nocapture", report.seed);
+    let replay =
+        format!("SIM_SEED={} cargo test --no-default-features --test sim -- one_seed --nocapture", report.seed);
     format!("seed {} broke a rule\n{}\n{failure}\nreplay: {replay}\n", report.seed, report.story)
 }
-
-
-

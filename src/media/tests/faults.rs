@@ -198,7 +198,7 @@ fn calls_that_come_and_go_never_hear_each_other() {
             a.say(0, &number.to_be_bytes());
             b.say(0, &number.to_be_bytes());
             let ends = if number % 2 == 0 { [a.port(), b.port()] } else { [b.port(), a.port()] };
-            ends.map(|port| office.release(port));
+            let _ = ends.map(|port| office.release(port));
         }
     }
     assert!(heard > 5_000, "{heard} packets heard");

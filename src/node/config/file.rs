@@ -193,10 +193,20 @@ pub(super) fn parse(origin: &str, text: &str) -> Result<File, ConfigError> {
         return Ok(File::default());
     }
     serde_yaml::from_str(text).map_err(|error| {
-        let at = error.location().map(|location| (location.line(), location.column()));
         let text = error.to_string();
-        // The library repeats the place at the end of its words.
-        let message = text.split(" at line ").next().unwrap_or(&text);
+        // The library's words hold places: first where it gave up, last what it was reading there, such as a string that
+        // was never closed. The second is what has to be mended.
+        let mut parts = text.split(" at line ");
+        let mut message = parts.next().unwrap_or_default().to_owned();
+        let mut at = error.location().map(|location| (location.line(), location.column()));
+        for part in parts {
+            let (place, more) = part.split_once(", ").unwrap_or((part, ""));
+            at = place.split_once(" column ").and_then(|(l, c)| Some((l.parse().ok()?, c.parse().ok()?))).or(at);
+            if !more.is_empty() {
+                message = format!("{message} {more}");
+            }
+        }
+        let message = message.as_str();
         let message = match message.split_once(", expected struct ") {
             Some((what, _)) => format!("{what}, expected a section with keys"),
             None => message.to_owned(),

@@ -47,7 +47,7 @@ fn faults_of_form_name_the_place() {
     assert!(unknown[0].starts_with("config.yml:2:3: sip"), "{unknown:?}");
     assert!(unknown[0].contains("unknown field `lisen`, expected `listen`"), "{unknown:?}");
     let broken = faults("http:\n  listen: \"127.0.0.1:8080\n");
-    assert!(broken[0].starts_with("config.yml:2:11"), "{broken:?}");
+    assert_eq!(broken, ["config.yml:2:11: found unexpected end of stream while scanning a quoted scalar"]);
     let kind = faults("sip: 5060\n");
     assert_eq!(kind, ["config.yml:1:6: sip: invalid type: integer `5060`, expected a section with keys"]);
 }

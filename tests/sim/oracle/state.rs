@@ -34,7 +34,8 @@ fn judge_legs(audit: &Audit, verdict: &mut Verdict) {
         verdict.hold(known, "each leg in exactly one call", || format!("leg {} says call {}", leg.leg, leg.call));
     }
     for (leg, call) in &owner {
-        verdict.hold(alive.contains(leg), "each leg in exactly one call", || format!("call {call} has a dead leg {leg}"));
+        verdict
+            .hold(alive.contains(leg), "each leg in exactly one call", || format!("call {call} has a dead leg {leg}"));
     }
     let mut keys = BTreeSet::new();
     for (key, leg) in &audit.dialogs {

@@ -40,7 +40,10 @@ struct Invite {
 pub enum Meaning {
     Nothing,
     /// The first INVITE of a call got its final response.
-    Final { call_id: String, code: u16 },
+    Final {
+        call_id: String,
+        code: u16,
+    },
 }
 
 impl Wire {
@@ -121,7 +124,15 @@ impl Wire {
         }
     }
 
-    fn sent_response(&mut self, now: Time, flow: &Flow, msg: &Msg, code: u16, bytes: &[u8], v: &mut Verdict) -> Meaning {
+    fn sent_response(
+        &mut self,
+        now: Time,
+        flow: &Flow,
+        msg: &Msg,
+        code: u16,
+        bytes: &[u8],
+        v: &mut Verdict,
+    ) -> Meaning {
         let (Some(branch), Some((cseq, method))) = (msg.branch(), msg.cseq()) else { return Meaning::Nothing };
         if method == "REGISTER" && code == 200 {
             self.judge_registered(msg, cseq, v);
@@ -195,7 +206,8 @@ impl Wire {
     fn judge_target(&self, now: Time, flow: &Flow, msg: &Msg, verdict: &mut Verdict) {
         let bound = self.bindings.values().filter(|binding| *binding.uri == *msg.uri());
         let mut live = bound.filter(|binding| binding.expires > wall_of(now));
-        let same = |binding: &Arc<Binding>| binding.flow.remote == flow.remote && binding.flow.connection == flow.connection;
+        let same =
+            |binding: &Arc<Binding>| binding.flow.remote == flow.remote && binding.flow.connection == flow.connection;
         verdict.hold(live.any(|binding| same(&binding)), "calls go to live bindings", || {
             format!("{} on {:?}", msg.title(), flow.remote)
         });

@@ -96,12 +96,20 @@ pub struct Invited {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
     /// A provisional response from one of the early dialogs, with or without SDP.
-    Provisional { code: u16, tag: usize, sdp: bool },
+    Provisional {
+        code: u16,
+        tag: usize,
+        sdp: bool,
+    },
     /// 200 from one of the early dialogs.
-    Answer { tag: usize },
+    Answer {
+        tag: usize,
+    },
     /// A second 200 from a new early dialog.
     AnswerTwice,
-    Refuse { code: u16 },
+    Refuse {
+        code: u16,
+    },
     /// Says nothing at all, not even 100.
     Ignore,
 }

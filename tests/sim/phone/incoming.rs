@@ -37,15 +37,23 @@ impl Phone {
         let busy = self.is_busy() && !self.rng.chance(self.profile.habits.call_waiting);
         let offer = Sdp::parse(&msg.body);
         let late = offer.is_none();
-        let reliable_allowed = self.profile.make.prack
-            && (msg.has_token("Supported", "100rel") || msg.has_token("Require", "100rel"));
+        let reliable_allowed =
+            self.profile.make.prack && (msg.has_token("Supported", "100rel") || msg.has_token("Require", "100rel"));
         let peer = user_of(uri_of(msg.value("From"))).to_string();
         let tag = dialog.local_tag.clone();
         let id = self.new_call(false, dialog, peer);
         let plan = self.plan(busy);
         let tags = vec![tag, self.rng.word(8), self.rng.word(8)];
-        let invited =
-            Invited { key: key.clone(), again: false, plan, tags, reliable: None, next_rseq: 0, late, reliable_allowed };
+        let invited = Invited {
+            key: key.clone(),
+            again: false,
+            plan,
+            tags,
+            reliable: None,
+            next_rseq: 0,
+            late,
+            reliable_allowed,
+        };
         let first_rseq = self.rng.range(1, 10_000) as u32;
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.invited = Some(Invited { next_rseq: first_rseq, ..invited });
@@ -409,7 +417,8 @@ impl Phone {
         }
         self.respond(key, 200, "OK", |_| {});
         let ringing = |call: &&super::call::Call| call.invited.as_ref().is_some_and(|i| i.key == invite);
-        let Some((id, again)) = self.calls.values().find(ringing).map(|c| (c.id, c.invited.as_ref().is_some_and(|i| i.again)))
+        let Some((id, again)) =
+            self.calls.values().find(ringing).map(|c| (c.id, c.invited.as_ref().is_some_and(|i| i.again)))
         else {
             return;
         };

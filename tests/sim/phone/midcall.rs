@@ -138,7 +138,8 @@ impl Phone {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.media.offered = None;
         if let Some(local) = &call.media.local {
-            call.media.wish = if local.audio_direction().hears || !call.media.wish.hears { call.media.wish } else { SENDRECV };
+            call.media.wish =
+                if local.audio_direction().hears || !call.media.wish.hears { call.media.wish } else { SENDRECV };
         }
         self.on_dialog_final(id, code);
     }

@@ -11,7 +11,11 @@ use crate::sip::text::Msg;
 impl Phone {
     pub fn dial(&mut self, number: &str) {
         // A phone without a server dials addresses.
-        let uri = if number.contains(':') { format!("sip:{number}") } else { format!("sip:{number}@{}", self.profile.domain) };
+        let uri = if number.contains(':') {
+            format!("sip:{number}")
+        } else {
+            format!("sip:{number}@{}", self.profile.domain)
+        };
         let dialog = Dialog {
             call_id: format!("{}@{}", self.rng.word(14), self.profile.address.ip()),
             local: format!("\"Phone {}\" <sip:{}@{}>", self.profile.index, self.profile.extension, self.profile.domain),
