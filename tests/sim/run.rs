@@ -137,7 +137,7 @@ fn judge_messages(world: &mut World) {
         }
     }
     for (at, (phone, body)) in got.iter().enumerate() {
-        let twice = got[..at].iter().any(|other| *other == (*phone, *body));
+        let twice = got[..at].contains(&(*phone, *body));
         let excused = world.trouble.excuses(*phone, 0, world.now);
         world.verdict.hold(!twice || excused, "a MESSAGE arrives once", || format!("phone {phone}: {body}"));
     }

@@ -208,7 +208,7 @@ impl Wire {
         let mut live = bound.filter(|binding| binding.expires > wall_of(now));
         let same =
             |binding: &Arc<Binding>| binding.flow.remote == flow.remote && binding.flow.connection == flow.connection;
-        verdict.hold(live.any(|binding| same(&binding)), "calls go to live bindings", || {
+        verdict.hold(live.any(|binding| same(binding)), "calls go to live bindings", || {
             format!("{} on {:?}", msg.title(), flow.remote)
         });
     }
