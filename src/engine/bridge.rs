@@ -195,13 +195,29 @@ impl Engine {
     /// Gives a leg's ports back.
     pub(super) fn release_ports(&mut self, leg: LegId) {
         let Some(leg) = self.legs.get_mut(&leg) else { return };
+        let (id, call) = (leg.id, leg.call);
         let grants = std::mem::take(&mut leg.ports);
         leg.wired.clear();
-        if let Some(call) = self.calls.get_mut(&leg.call) {
+        if let Some(call) = self.calls.get_mut(&call) {
             call.leaving += grants.len();
         }
+        self.unhook(call, id);
         for grant in grants {
             self.ports.release(grant, &mut self.core.io.out);
+        }
+    }
+
+    /// An early branch that was heard is gone: the caller's packets must not go to its port, which will be another call's.
+    fn unhook(&mut self, call: CallId, leg: LegId) {
+        let Some(call) = self.calls.get_mut(&call).filter(|call| !call.bridged && !call.is_over()) else { return };
+        let Some((caller, _)) = call.pair.take_if(|(_, heard)| *heard == leg) else { return };
+        let Some(caller) = self.legs.get_mut(&caller) else { return };
+        for (grant, stream) in
+            caller.ports.iter().zip(caller.wired.iter_mut()).filter(|(_, stream)| stream.sink.is_some())
+        {
+            stream.sink = None;
+            let command = MediaCommand::Set { port: grant.port, stream: stream.clone() };
+            self.core.io.out.push(Output::Media(command));
         }
     }
 

@@ -67,7 +67,8 @@ impl Engine {
         };
         for call in self.calls.values() {
             let app = call.app.as_ref().map(|app| app.text()).unwrap_or_default();
-            let bridged = call.pair.filter(|_| call.bridged);
+            let both_there = |(a, b): &(LegId, LegId)| call.legs.contains(a) && call.legs.contains(b);
+            let bridged = call.pair.filter(|pair| call.bridged && both_there(pair));
             audit.calls.push(CallAudit { call: call.id, legs: call.legs.to_vec(), bridged, app });
             let legs = call.legs.iter().filter_map(|leg| self.legs.get(leg));
             audit.legs.extend(legs.map(leg_audit));
