@@ -26,7 +26,9 @@ impl Coverage {
     pub fn audited(&mut self, audit: &Audit) {
         self.states.clear();
         for (key, leg) in &audit.dialogs {
-            let Some(state) = audit.legs.iter().find(|entry| entry.leg == *leg).map(|entry| entry.state) else { continue };
+            let Some(state) = audit.legs.iter().find(|entry| entry.leg == *leg).map(|entry| entry.state) else {
+                continue;
+            };
             let call_id = key.split(' ').next().unwrap_or_default();
             self.states.insert(call_id.to_string(), state);
         }

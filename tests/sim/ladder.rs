@@ -11,8 +11,14 @@ pub struct Ladder {
 
 pub enum Line {
     /// A message that reached the server, or left it.
-    In { phone: String, bytes: Vec<u8> },
-    Out { phone: String, bytes: Vec<u8> },
+    In {
+        phone: String,
+        bytes: Vec<u8>,
+    },
+    Out {
+        phone: String,
+        bytes: Vec<u8>,
+    },
     /// A decision of the engine, a fault of the world, a command to the media plane.
     Note(String),
 }
@@ -55,7 +61,7 @@ fn title(bytes: &[u8], whole: bool) -> String {
                 let at = sdp.audio_at().map_or("nowhere".to_string(), |at| at.to_string());
                 format!(" sdp {} {at} v{}", sdp.audio_direction().text(), sdp.version)
             });
-            let tags = format!("{}/{}", msg.from_tag().unwrap_or("-"), msg.to_tag().unwrap_or("-"));
+            let tags = format!("{}/{}", msg.tag_of_from().unwrap_or("-"), msg.tag_of_to().unwrap_or("-"));
             format!("{} {} {tags}{media}", msg.title(), msg.call_id())
         }
         None => format!("{} bytes nobody can read", bytes.len()),

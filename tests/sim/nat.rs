@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn lets_in_what_its_kind_lets_in() {
-        let (phone, server, other) = (address("10.0.0.2:5060"), address("203.0.113.1:5060"), address("203.0.113.1:5062"));
+        let (phone, server, other) =
+            (address("10.0.0.2:5060"), address("203.0.113.1:5060"), address("203.0.113.1:5062"));
         for (kind, lets_others_in) in [(Kind::Cone, true), (Kind::Restricted, false), (Kind::Symmetric, false)] {
             let mut nat = Nat::new(kind, "198.51.100.1".parse().unwrap());
             let outer = nat.outward(0, phone, server);

@@ -10,15 +10,37 @@ use std::net::SocketAddr;
 /// What will arrive, and where.
 #[derive(Debug)]
 pub enum Arrival {
-    DatagramAtServer { from: SocketAddr, to: SocketAddr, bytes: Vec<u8> },
-    DatagramAtPhone { phone: usize, from: SocketAddr, bytes: Vec<u8> },
+    DatagramAtServer {
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    DatagramAtPhone {
+        phone: usize,
+        from: SocketAddr,
+        bytes: Vec<u8>,
+    },
     /// A phone's connection attempt reaches the server.
-    ConnectAtServer { connection: u64 },
-    ConnectedAtPhone { connection: u64 },
-    StreamAtServer { connection: u64, bytes: Vec<u8> },
-    StreamAtPhone { connection: u64, bytes: Vec<u8> },
-    BrokenAtServer { connection: u64 },
-    BrokenAtPhone { connection: u64 },
+    ConnectAtServer {
+        connection: u64,
+    },
+    ConnectedAtPhone {
+        connection: u64,
+    },
+    StreamAtServer {
+        connection: u64,
+        bytes: Vec<u8>,
+    },
+    StreamAtPhone {
+        connection: u64,
+        bytes: Vec<u8>,
+    },
+    BrokenAtServer {
+        connection: u64,
+    },
+    BrokenAtPhone {
+        connection: u64,
+    },
 }
 
 /// How the path of one phone behaves, both ways.

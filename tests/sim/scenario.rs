@@ -38,15 +38,34 @@ pub enum Mood {
 
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
-    Partition { phone: usize, lasts: Time },
-    PartitionServer { lasts: Time },
-    Rebind { nat: usize },
-    BreakConnection { phone: usize },
-    Crash { phone: usize, off: Time },
-    Restart { down: Time },
-    RefuseRecords { lasts: Time },
+    Partition {
+        phone: usize,
+        lasts: Time,
+    },
+    PartitionServer {
+        lasts: Time,
+    },
+    Rebind {
+        nat: usize,
+    },
+    BreakConnection {
+        phone: usize,
+    },
+    Crash {
+        phone: usize,
+        off: Time,
+    },
+    Restart {
+        down: Time,
+    },
+    RefuseRecords {
+        lasts: Time,
+    },
     /// The administrator deletes an extension and adds it again later.
-    DropExtension { phone: usize, lasts: Time },
+    DropExtension {
+        phone: usize,
+        lasts: Time,
+    },
 }
 
 pub struct Scenario {
@@ -238,9 +257,8 @@ impl Scenario {
             let numbers = self.profiles.iter().zip(&self.tenant_of).filter(|(_, t)| *t == tenant);
             let numbers = numbers.map(|(profile, _)| profile.extension.clone()).chain(["1099".to_string()]);
             for number in numbers {
-                let gone = without.is_some_and(|phone| {
-                    self.tenant_of[phone] == *tenant && self.profiles[phone].extension == number
-                });
+                let gone = without
+                    .is_some_and(|phone| self.tenant_of[phone] == *tenant && self.profiles[phone].extension == number);
                 if !gone {
                     let extension = extension(&number, &realm, &format!("secret-{}-{number}", tenant.0));
                     extensions.insert(number.into(), Arc::new(extension));

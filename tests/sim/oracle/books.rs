@@ -53,13 +53,8 @@ impl Books {
                 verdict.hold(fresh, "a call id is given once", || call_id.to_string());
                 let known = self.calls.contains_key(call);
                 verdict.hold(!known, "a call begins once", || call_id.to_string());
-                let entry = Entry {
-                    name: call_id.to_string(),
-                    ended: None,
-                    told: false,
-                    answered: false,
-                    final_code: None,
-                };
+                let entry =
+                    Entry { name: call_id.to_string(), ended: None, told: false, answered: false, final_code: None };
                 self.calls.insert(*call, entry);
             }
             EventBody::CallEnded { call, cdr, .. } => self.call_ended(*call, cdr.as_ref(), verdict),
@@ -69,7 +64,9 @@ impl Books {
             }
             EventBody::Media { call, leg, .. } => self.judge_leg(*call, *leg, audit, verdict),
             EventBody::Trace { call, .. } => {
-                verdict.hold(self.calls.contains_key(call), "events of calls that are there", || format!("trace of {call}"));
+                verdict.hold(self.calls.contains_key(call), "events of calls that are there", || {
+                    format!("trace of {call}")
+                });
             }
             _ => {}
         }

@@ -75,6 +75,8 @@ pub struct Inviting {
     pub cancelled: bool,
     /// A re-INVITE within the dialog.
     pub again: bool,
+    /// The last reliable provisional response.
+    pub rseq: Option<u32>,
 }
 
 pub struct Invited {
@@ -96,12 +98,20 @@ pub struct Invited {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
     /// A provisional response from one of the early dialogs, with or without SDP.
-    Provisional { code: u16, tag: usize, sdp: bool },
+    Provisional {
+        code: u16,
+        tag: usize,
+        sdp: bool,
+    },
     /// 200 from one of the early dialogs.
-    Answer { tag: usize },
+    Answer {
+        tag: usize,
+    },
     /// A second 200 from a new early dialog.
     AnswerTwice,
-    Refuse { code: u16 },
+    Refuse {
+        code: u16,
+    },
     /// Says nothing at all, not even 100.
     Ignore,
 }
@@ -209,6 +219,9 @@ impl Phone {
             self.respond(&invited.key, 487, "Request Terminated", |_| {});
         }
         self.timers.strike_all(|timer| timer.is_of(id));
+        if let Some(inviting) = &call.inviting {
+            self.expect_final(&inviting.key);
+        }
     }
 
     pub(super) fn is_busy(&self) -> bool {

@@ -4,7 +4,7 @@
 use super::call::{Call, CallId, Ending, Invited, Phase};
 use super::transaction::{Purpose, TxKey};
 use super::{Phone, Timer};
-use crate::clock::{MS, SECOND};
+use crate::clock::MS;
 use crate::sip::sdp::{INACTIVE, SENDONLY, SENDRECV, Sdp};
 use crate::sip::text::Msg;
 
@@ -138,7 +138,8 @@ impl Phone {
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.media.offered = None;
         if let Some(local) = &call.media.local {
-            call.media.wish = if local.audio_direction().hears || !call.media.wish.hears { call.media.wish } else { SENDRECV };
+            call.media.wish =
+                if local.audio_direction().hears || !call.media.wish.hears { call.media.wish } else { SENDRECV };
         }
         self.on_dialog_final(id, code);
     }
@@ -266,6 +267,5 @@ impl Phone {
             return;
         }
         self.end(id, Ending::ByPeer);
-        let _ = SECOND;
     }
 }
