@@ -86,6 +86,11 @@ impl Call {
         self.answered.get_or_insert(now);
     }
 
+    /// The answer did not reach the caller: the call counts as unanswered.
+    pub fn take_back_answer(&mut self) {
+        self.answered = None;
+    }
+
     pub fn mark_ended(&mut self, now: Now, cause: Cause) {
         self.ended.get_or_insert((now, cause));
     }

@@ -255,14 +255,13 @@ impl Engine {
     }
 
     /// A 2xx to an INVITE whose leg is gone: its sender believes in a call that nobody wants.
-    pub(super) fn on_orphan(&mut self, response: &Message, flow: &Flow) {
+    pub(super) fn on_orphan(&mut self, tx: TransactionId, response: &Message, flow: &Flow) {
         let is_2xx = response.status().is_some_and(|status| (200..300).contains(&status));
         if !is_2xx || !response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite) {
             return;
         }
         if let Ok(stray) = crate::engine::dialog::Dialog::of_response(response, b"") {
-            let cseq = stray.local_cseq;
-            say_goodbye(&mut self.core, *flow, stray, cseq);
+            say_goodbye(&mut self.core, *flow, stray, (tx, 0));
         }
     }
 
@@ -306,8 +305,22 @@ impl Engine {
                 continue;
             }
             self.registrar.commit(change);
+            if !self.still_known(&tenant, &extension) {
+                self.core.refuse(tx, &request, &flow, 403);
+                continue;
+            }
             self.answer_register(tx, &flow, &request, &tenant, &extension);
             self.show_contacts(&tenant, &extension);
+        }
+    }
+
+    /// Whether an extension is what it was when its REGISTER was authenticated: it may have been deleted or have got
+    /// another password while the journal wrote.
+    fn still_known(&self, then: &Tenant, number: &str) -> bool {
+        let now = self.directory.tenant(then.id).and_then(|tenant| tenant.extension(number));
+        match (now, then.extension(number)) {
+            (Some(now), Some(then)) => now.secret == then.secret,
+            _ => false,
         }
     }
 

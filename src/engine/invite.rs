@@ -268,6 +268,13 @@ impl Engine {
     /// Ends a call: everybody still there is told why.
     pub(super) fn finish(&mut self, id: CallId, cause: Cause) {
         let Some(call) = self.calls.get_mut(&id).filter(|call| !call.is_over()) else { return };
+        let mut cause = cause;
+        if self.legs.get(&call.caller).is_some_and(Leg::answer_waits) {
+            call.take_back_answer();
+            if cause == Cause::Normal {
+                cause = Cause::NoAnswer;
+            }
+        }
         call.mark_ended(self.core.io.now, cause);
         call.app = None;
         let legs = call.legs.clone();

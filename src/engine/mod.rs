@@ -183,7 +183,7 @@ impl Engine {
                         self.core.io.trace_received(leg.call, id, &leg.flow, &message);
                         leg.on_response(&mut self.core, tx, &message);
                     } else {
-                        self.on_orphan(&message, &flow);
+                        self.on_orphan(tx, &message, &flow);
                     }
                 }
                 Owner::Relay(id) => self.relay_answered(id, message.status().unwrap_or(0)),
@@ -221,6 +221,9 @@ impl Engine {
             }
             LegEvent::Cancelled => {
                 self.release_ports(leg);
+                if let Some(call) = self.calls.get_mut(&call) {
+                    call.take_back_answer();
+                }
                 self.run_app(call, AppEvent::Ended { leg, cause: Cause::Cancelled });
             }
             LegEvent::Acked => {
@@ -238,6 +241,9 @@ impl Engine {
             LegEvent::Carried { to, tx, request, status } => {
                 if let Some(leg) = self.legs.get_mut(&to) {
                     leg.carried(&mut self.core, tx, &request, status);
+                } else if let Some(flow) = self.core.tx.flow_of(tx) {
+                    // Whoever sent it has hung up meanwhile, and still waits for the answer.
+                    self.core.refuse(tx, &request, &flow, status);
                 }
             }
             LegEvent::Ended { cause } => {

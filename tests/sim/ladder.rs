@@ -61,7 +61,7 @@ fn title(bytes: &[u8], whole: bool) -> String {
                 let at = sdp.audio_at().map_or("nowhere".to_string(), |at| at.to_string());
                 format!(" sdp {} {at} v{}", sdp.audio_direction().text(), sdp.version)
             });
-            let tags = format!("{}/{}", msg.from_tag().unwrap_or("-"), msg.to_tag().unwrap_or("-"));
+            let tags = format!("{}/{}", msg.tag_of_from().unwrap_or("-"), msg.tag_of_to().unwrap_or("-"));
             format!("{} {} {tags}{media}", msg.title(), msg.call_id())
         }
         None => format!("{} bytes nobody can read", bytes.len()),

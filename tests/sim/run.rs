@@ -5,7 +5,7 @@ use crate::coverage::Coverage;
 use crate::oracle::agreement::{End, Scene};
 use crate::oracle::{Failure, state};
 use crate::phone::call::Ending;
-use crate::scenario::{Mood, Scenario};
+use crate::scenario::{Fault, Mood, Scenario};
 use crate::world::World;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -60,16 +60,23 @@ fn play(world: &mut World) {
         world.trouble.add(None, 0, active + 3 * GIVE_UP);
     }
     world.run_until(active);
+    if world.failed() {
+        return;
+    }
     world.mend_everything();
     world.phones.iter_mut().for_each(|phone| phone.freeze());
     // What rings is answered or given up; what was offered is answered.
     world.run_until(active + GIVE_UP + world.scenario.ring_timeout + 10 * SECOND);
     agree(world);
+    if world.failed() {
+        return;
+    }
     let now = world.now;
     world.note("everybody hangs up".into());
     world.phones.iter_mut().for_each(|phone| phone.stop(now));
     come_to_rest(world);
     probe(world);
+    leave(world);
 }
 
 /// Everything settles within 64·T1; calls of phones that lost their memory when their session runs out.
@@ -92,7 +99,6 @@ fn come_to_rest(world: &mut World) {
     judge_messages(world);
     world.books.judge_rest(&mut world.verdict);
     world.wire.judge_rest(&mut world.verdict);
-    judge_transactions(world);
     for phone in &world.phones {
         let quiet = phone.is_quiet();
         world
@@ -143,11 +149,19 @@ fn judge_messages(world: &mut World) {
     }
 }
 
-/// Registrations go on: a transaction may be theirs, but none lives longer than 64·T1 and a little.
-fn judge_transactions(world: &mut World) {
-    let most = world.phones.len() * 6;
-    let left = world.audit.server_transactions + world.audit.client_transactions;
-    world.verdict.hold(left <= most, "nothing is left at rest", || format!("{left} transactions"));
+/// Everybody pulls the plug: when the registrations have run out, the engine holds nothing any more.
+fn leave(world: &mut World) {
+    if world.failed() {
+        return;
+    }
+    world.note("everybody leaves".into());
+    for phone in 0..world.phones.len() {
+        world.unplug(phone);
+    }
+    world.run_until(world.now + 130 * SECOND + GIVE_UP);
+    if !world.failed() {
+        state::judge_emptiness(&world.audit, &mut world.verdict);
+    }
 }
 
 /// The phones, the engine and the media plane agree on the calls that stand.
@@ -214,6 +228,11 @@ fn judge_bindings(world: &mut World) {
         world.verdict.hold(!stands || (engine && journal), "a registered phone has its binding", || {
             format!("phone {} at {address}: engine {engine}, journal {journal}", phone.profile.index)
         });
+    }
+    let refused = world.scenario.faults.iter().any(|(_, fault)| matches!(fault, Fault::RefuseRecords { .. }));
+    if refused {
+        // What was removed and could not be written may or may not be there.
+        return;
     }
     let (told, has) = (world.wire.bindings().count(), world.audit.bindings);
     world.verdict.hold(told == has, "bindings are those recorded", || format!("{has} bindings, {told} recorded"));

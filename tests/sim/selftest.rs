@@ -43,11 +43,11 @@ fn pair(seed: u64, drawn: bool, weather: Weather) -> (Vec<Phone>, Network) {
 fn play(phones: &mut [Phone], network: &mut Network, agenda: &mut Agenda<Arrival>, from: Time, until: Time) {
     let mut now = from;
     loop {
-        for phone in 0..phones.len() {
-            phones[phone].tick(now);
-            for out in std::mem::take(&mut phones[phone].out) {
+        for (index, phone) in phones.iter_mut().enumerate() {
+            phone.tick(now);
+            for out in std::mem::take(&mut phone.out) {
                 if let Out::Datagram { to, bytes } = out {
-                    network.datagram_from_phone(now, phone, to, bytes);
+                    network.datagram_from_phone(now, index, to, bytes);
                 }
             }
         }

@@ -8,6 +8,7 @@ use crate::network::{Arrival, Network};
 use crate::oracle::books::Books;
 use crate::oracle::wire::Wire;
 use crate::oracle::{Verdict, state};
+use crate::phone::transaction::END_TO_END;
 use crate::phone::{Out, Phone};
 use crate::plane::PlaneEvent;
 use crate::prng::Prng;
@@ -114,6 +115,8 @@ impl World {
 
     /// Lets time pass until `end`, or until a rule is broken.
     pub fn run_until(&mut self, end: Time) {
+        // What users were told to do from outside.
+        self.collect_all();
         while !self.failed() {
             let phones = self.phones.iter().filter_map(Phone::deadline).min();
             let engine = self.daemon.deadline();
@@ -140,12 +143,16 @@ impl World {
         if let Some(happening) = self.agenda.due(self.now) {
             self.happen(happening);
         }
-        for phone in 0..self.phones.len() {
-            if self.phones[phone].deadline().is_some_and(|at| at <= self.now) {
-                self.phones[phone].tick(self.now);
+        for phone in &mut self.phones {
+            if phone.deadline().is_some_and(|at| at <= self.now) {
+                phone.tick(self.now);
             }
-            self.collect(phone);
         }
+        self.collect_all();
+    }
+
+    fn collect_all(&mut self) {
+        (0..self.phones.len()).for_each(|phone| self.collect(phone));
         for (at, arrival) in std::mem::take(&mut self.network.arrivals) {
             self.agenda.put(at, Happening::Arrival(arrival));
         }
@@ -216,7 +223,12 @@ impl World {
             }
         }
         for complaint in std::mem::take(&mut self.phones[phone].complaints) {
-            let excused = !complaint.hard && self.trouble.excuses(phone, complaint.since, complaint.at);
+            let mut concerned = phone..phone + 1;
+            if complaint.rule == END_TO_END {
+                concerned = 0..self.phones.len();
+            }
+            let mut concerned = concerned.map(|phone| self.trouble.excuses(phone, complaint.since, complaint.at));
+            let excused = !complaint.hard && concerned.any(|excused| excused);
             if !excused {
                 self.verdict.fail(complaint.rule, format!("phone {phone}: {}", complaint.detail));
             }
@@ -366,9 +378,11 @@ impl World {
         self.books.meaning(meaning);
         match (flow.transport, flow.connection) {
             (Transport::Tcp, Some(connection)) => {
-                let dead = self.network.connections.get(&connection.0).is_none_or(|c| !c.open_at_phone);
-                self.network.stream_from_server(self.now, connection.0, bytes.to_vec());
-                if dead {
+                let reset = self.network.connections.get(&connection.0).is_none_or(|c| !c.open_at_phone);
+                let closed = !self.network.stream_from_server(self.now, connection.0, bytes.to_vec());
+                if let (true, Some(key)) = (closed, key) {
+                    self.agenda.put(self.now + MS, Happening::SendFailed(self.daemon.epoch, key));
+                } else if reset {
                     self.send_may_fail(key);
                 }
             }
@@ -433,9 +447,7 @@ impl World {
             }
             Fault::Crash { phone, off } => {
                 self.trouble.add(Some(phone), now, long);
-                self.network.abandon(now, phone);
-                self.network.paths[phone].powered = false;
-                self.phones[phone].crash(now);
+                self.unplug(phone);
                 self.agenda.put(now + off, Happening::Boot(phone));
             }
             Fault::Restart { down } => {
@@ -465,6 +477,13 @@ impl World {
                 self.agenda.put(now + lasts, Happening::Mend(fault));
             }
         }
+    }
+
+    /// A phone loses power.
+    pub fn unplug(&mut self, phone: usize) {
+        self.network.abandon(self.now, phone);
+        self.network.paths[phone].powered = false;
+        self.phones[phone].crash(self.now);
     }
 
     fn mend(&mut self, fault: Fault) {

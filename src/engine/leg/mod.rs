@@ -158,14 +158,14 @@ pub struct Leg {
     pub exchange: Exchange,
     dialog: Option<Dialog>,
     early: SmallVec<[Early; 1]>,
+    /// Early dialogs given up for the one that answered: remote tag and the last CSeq of our PRACKs.
+    forsaken: Vec<(Box<[u8]>, u32)>,
     incoming: Option<Box<Incoming>>,
     outgoing: Option<Box<Outgoing>>,
     asked: Option<Asked>,
     unacked: Option<Box<Unacked>>,
-    /// The ACK of the last 2xx, to repeat it: CSeq and bytes.
-    acked: Option<(u32, Bytes)>,
-    /// The CSeq of a 2xx with the peer's offer, whose ACK waits for our answer.
-    late_ack: Option<u32>,
+    /// Transaction and CSeq of an INVITE whose 2xx brought the peer's offer: the ACK waits for our answer.
+    late_ack: Option<(TransactionId, u32)>,
     pending: SmallVec<[(TransactionId, Purpose); 1]>,
     session: Session,
     abilities: Abilities,
@@ -189,11 +189,11 @@ impl Leg {
             exchange: Exchange::Idle,
             dialog: None,
             early: SmallVec::new(),
+            forsaken: Vec::new(),
             incoming: None,
             outgoing: None,
             asked: None,
             unacked: None,
-            acked: None,
             late_ack: None,
             pending: SmallVec::new(),
             session: Session::default(),
@@ -206,6 +206,11 @@ impl Leg {
     /// Whether the leg still stands for a party of its call.
     pub fn is_live(&self) -> bool {
         matches!(self.state, State::Incoming | State::Outgoing | State::Up)
+    }
+
+    /// Whether our answer still waits for the PRACK of a provisional response (RFC 3262 §3): the peer knows nothing of it.
+    pub fn answer_waits(&self) -> bool {
+        self.state == State::Up && self.incoming.is_some()
     }
 
     /// The addresses our SDP names, one a port, as the peer reaches them.
@@ -224,8 +229,7 @@ impl Leg {
         match self.state {
             State::Incoming => self.reject(core, cause),
             State::Outgoing => self.cancel(core, cause),
-            // The answer still waits for a PRACK: nothing final has been said.
-            State::Up if self.incoming.is_some() => self.reject(core, cause),
+            State::Up if self.answer_waits() => self.reject(core, cause),
             State::Up => self.bye(core, cause),
             State::Closing | State::Closed => {}
         }
@@ -372,7 +376,7 @@ impl Leg {
         let status = response.status().unwrap_or(0);
         if (200..300).contains(&status) && response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite) {
             // A 2xx after its INVITE was settled: a repetition, or another branch of the fork.
-            return self.on_late_2xx(core, response);
+            return self.on_late_2xx(core, tx, response);
         }
         if status >= 200 {
             self.request_done(core, tx, status, Some(response));
@@ -518,6 +522,11 @@ impl Leg {
         }
         if let Some(dialog) = &self.dialog {
             core.dialogs.remove(&dialog.key);
+        }
+        for (_, purpose) in self.pending.drain(..) {
+            if let Purpose::Carry { to, tx, request } = purpose {
+                core.say(self.id, LegEvent::Carried { to, tx, request: *request, status: 481 });
+            }
         }
         core.say(self.id, LegEvent::Closed);
     }

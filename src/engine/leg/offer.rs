@@ -128,8 +128,8 @@ impl Leg {
             return;
         }
         self.exchange = Exchange::Idle;
-        if let Some(cseq) = self.late_ack {
-            return self.acknowledge(core, cseq, Some(sdp));
+        if let Some(invite) = self.late_ack {
+            return self.acknowledge(core, invite, Some(sdp));
         }
         let Some(Asked { tx, request, update, .. }) = self.asked.take() else { return };
         if !update {

@@ -240,17 +240,17 @@ impl Leg {
         }
         if self.state == State::Closing {
             // It answered while our CANCEL was on its way.
-            self.acknowledge(core, outgoing.cseq, None);
+            self.acknowledge(core, (outgoing.tx, outgoing.cseq), None);
             return self.bye_now(core, outgoing.cancel.unwrap_or(Cause::Cancelled));
         }
         self.state = State::Up;
         self.abilities = Abilities::of(response);
         self.settle_session_as_uac(core, response);
-        self.take_first_answer(core, outgoing.offered, outgoing.cseq, response);
+        self.take_first_answer(core, outgoing.offered, (outgoing.tx, outgoing.cseq), response);
     }
 
     /// The description of the 2xx: the answer to our offer, or with a late offer the peer's.
-    fn take_first_answer(&mut self, core: &mut Core, offered: bool, cseq: u32, response: &Message) {
+    fn take_first_answer(&mut self, core: &mut Core, offered: bool, invite: (TransactionId, u32), response: &Message) {
         let earlier = self.early.iter_mut().next().and_then(|early| early.answer.take());
         self.forget_early(core);
         let description = Leg::description(response).ok().flatten().or(earlier);
@@ -258,11 +258,11 @@ impl Leg {
             description.is_some_and(|sdp| if offered { self.set_answer(core, sdp) } else { self.set_offer(core, sdp) });
         if !offered && usable {
             self.exchange = Exchange::Theirs;
-            self.late_ack = Some(cseq);
+            self.late_ack = Some(invite);
             return core.say(self.id, LegEvent::Answered);
         }
         self.exchange = Exchange::Idle;
-        self.acknowledge(core, cseq, None);
+        self.acknowledge(core, invite, None);
         if usable {
             return core.say(self.id, LegEvent::Answered);
         }
@@ -282,6 +282,9 @@ impl Leg {
         }
         for other in self.early.drain(..) {
             core.dialogs.remove(&other.dialog.key);
+            if other.rseq.is_some() {
+                self.forsaken.push((other.dialog.key.remote, other.dialog.local_cseq));
+            }
         }
         self.early.push(Early { dialog: dialog.clone(), answer, rseq });
         self.dialog = Some(dialog);
@@ -338,7 +341,7 @@ impl Leg {
             dialog.refresh_target(response);
         }
         if self.state != State::Up {
-            return self.acknowledge(core, outgoing.cseq, None);
+            return self.acknowledge(core, (outgoing.tx, outgoing.cseq), None);
         }
         self.settle_session_as_uac(core, response);
         let description = Leg::description(response).ok().flatten();
@@ -348,11 +351,11 @@ impl Leg {
         });
         if !outgoing.offered && usable {
             self.exchange = Exchange::Theirs;
-            self.late_ack = Some(outgoing.cseq);
+            self.late_ack = Some((outgoing.tx, outgoing.cseq));
             return core.say(self.id, LegEvent::Offered);
         }
         self.exchange = Exchange::Idle;
-        self.acknowledge(core, outgoing.cseq, None);
+        self.acknowledge(core, (outgoing.tx, outgoing.cseq), None);
         if !usable {
             core.io.decide(self.call, format!("{} answered a re-INVITE without usable SDP", self.number));
             return core.say(self.id, LegEvent::Ended { cause: Cause::NotAcceptable });
@@ -395,43 +398,49 @@ impl Leg {
         }
     }
 
-    /// The ACK of a 2xx, kept to be sent again when the 2xx is.
-    pub(super) fn acknowledge(&mut self, core: &mut Core, cseq: u32, sdp: Option<Bytes>) {
+    /// The ACK of a 2xx to that INVITE (transaction and CSeq), kept to be sent again when the 2xx is.
+    pub(super) fn acknowledge(&mut self, core: &mut Core, (tx, cseq): (TransactionId, u32), sdp: Option<Bytes>) {
         let Some(dialog) = &self.dialog else { return };
         let draft = dialog.ack(&mut core.io, &mut core.tx, &self.flow, cseq);
         let (_, writer) = draft.split();
         let bytes = finish(writer, sdp);
         core.io.trace_sent(self.call, self.id, &self.flow, &bytes);
         core.io.out.push(Output::Send { flow: self.flow, bytes: bytes.clone(), key: None });
-        self.acked = Some((cseq, bytes));
+        core.tx.acknowledged(tx, &dialog.key.remote, bytes);
         self.late_ack = None;
     }
 
     /// A 2xx whose ACK waits for an answer that will not come is acknowledged without one; a BYE follows.
     pub(super) fn acknowledge_late(&mut self, core: &mut Core) {
-        if let Some(cseq) = self.late_ack {
-            self.acknowledge(core, cseq, None);
+        if let Some(invite) = self.late_ack {
+            self.acknowledge(core, invite, None);
         }
     }
 
-    /// A 2xx after the first: a repetition (our ACK was lost), or another branch of the fork, which is told goodbye.
-    pub(super) fn on_late_2xx(&mut self, core: &mut Core, response: &Message) {
+    /// A 2xx after the first that has no ACK yet: it waits for one, or is another branch of the fork, which is told
+    /// goodbye.
+    pub(super) fn on_late_2xx(&mut self, core: &mut Core, tx: TransactionId, response: &Message) {
         let Ok(stray) = Dialog::of_response(response, b"") else { return };
-        let cseq = stray.local_cseq;
         if self.dialog.as_ref().is_some_and(|dialog| dialog.key == stray.key) {
-            if let Some((_, ack)) = self.acked.as_ref().filter(|(acked, _)| *acked == cseq) {
-                core.io.out.push(Output::Send { flow: self.flow, bytes: ack.clone(), key: None });
-            }
             return;
         }
-        say_goodbye(core, self.flow, stray, cseq);
+        let counted = self.forsaken.iter().find(|(tag, _)| *tag == stray.key.remote).map_or(0, |(_, cseq)| *cseq);
+        say_goodbye(core, self.flow, stray, (tx, counted));
     }
 }
 
-/// ACK and BYE for a dialog nobody wants.
-pub fn say_goodbye(core: &mut Core, flow: Flow, mut stray: Dialog, cseq: u32) {
+/// ACK and BYE for a dialog nobody wants, the answer to our INVITE `tx`; `counted` is the last CSeq of PRACKs on it. A
+/// later INVITE's dialog has had its BYE: there the ACK is all that is owed.
+pub fn say_goodbye(core: &mut Core, flow: Flow, mut stray: Dialog, (tx, counted): (TransactionId, u32)) {
+    let cseq = stray.local_cseq;
     let (_, mut writer) = stray.ack(&mut core.io, &mut core.tx, &flow, cseq).split();
-    core.io.out.push(Output::Send { flow, bytes: writer.finish(), key: None });
+    let ack = writer.finish();
+    core.io.out.push(Output::Send { flow, bytes: ack.clone(), key: None });
+    core.tx.acknowledged(tx, &stray.key.remote, ack);
+    if core.tx.is_in_dialog(tx) {
+        return;
+    }
+    stray.local_cseq = cseq.max(counted);
     let mut draft = stray.request(&mut core.io, &mut core.tx, &flow, Method::Bye);
     draft.writer.header("Reason", reason(Cause::AnsweredElsewhere));
     let (ids, mut writer) = draft.split();

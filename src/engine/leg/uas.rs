@@ -161,6 +161,8 @@ impl Leg {
 
     /// Refuses the call.
     pub(super) fn reject(&mut self, core: &mut Core, cause: Cause) {
+        // The other party hung up before this one could be told that it had answered.
+        let cause = if cause == Cause::Normal { Cause::NoAnswer } else { cause };
         let Some(incoming) = self.incoming.take() else { return self.closed(core) };
         let mut writer = self.reply(core, &incoming.request, cause.status());
         writer.header("Reason", reason(cause));

@@ -4,6 +4,7 @@
 use super::{Happening, Owner, Transactions, send};
 use crate::base::cause::Cause;
 use crate::base::ids::TransactionId;
+use crate::base::limits;
 use crate::base::now::Micros;
 use crate::base::timers::{Lane, TimerId};
 use crate::engine::core::{Io, TimerKey};
@@ -34,6 +35,8 @@ pub(super) struct Client {
     request: Bytes,
     /// The ACK of a non-2xx final response.
     ack: Option<Bytes>,
+    /// The ACKs of its 2xx responses, by their To tags: a repeated 2xx gets its ACK even when its leg is gone.
+    answers: Vec<(Box<[u8]>, Bytes)>,
     /// The CANCEL of this INVITE, which shares its branch.
     cancel: Option<TransactionId>,
     interval: Duration,
@@ -89,6 +92,7 @@ impl Transactions {
             secret,
             request,
             ack: None,
+            answers: Vec::new(),
             cancel: None,
             interval,
             again,
@@ -116,6 +120,19 @@ impl Transactions {
         }
         self.start(io, flow, (id, secret), false, Owner::Nobody, writer.finish());
         true
+    }
+
+    /// Whether a request of ours was sent within a dialog.
+    pub fn is_in_dialog(&self, id: TransactionId) -> bool {
+        let request = self.clients.get(&id).and_then(|client| Message::parse(client.request.clone()).ok());
+        request.is_some_and(|request| request.to().is_ok_and(|to| to.tag().is_some()))
+    }
+
+    /// Keeps the ACK of the 2xx with that To tag, to be sent again when the 2xx is.
+    pub fn acknowledged(&mut self, id: TransactionId, tag: &[u8], ack: Bytes) {
+        if let Some(client) = self.clients.get_mut(&id).filter(|client| client.answers.len() < limits::EARLY_DIALOGS) {
+            client.answers.push((tag.into(), ack));
+        }
     }
 
     /// Forgets a client transaction: nothing it may still hear matters.
@@ -152,7 +169,14 @@ impl Transactions {
                 self.linger_client(io, id, self.timers.t1 * 64);
                 Happening::Response { tx: id, owner, flow, message }
             }
-            (State::Accepted, 200..=299) => Happening::Response { tx: id, owner, flow, message },
+            (State::Accepted, 200..=299) => {
+                let tag = message.to().ok().and_then(|to| to.tag()).unwrap_or_default();
+                if let Some((_, ack)) = client.answers.iter().find(|(known, _)| **known == *tag) {
+                    io.out.push(crate::engine::io::Output::Send { flow: client.flow, bytes: ack.clone(), key: None });
+                    return Happening::Nothing;
+                }
+                Happening::Response { tx: id, owner, flow, message }
+            }
             (State::Calling | State::Proceeding, 200..=699) => {
                 client.state = State::Completed;
                 if client.invite {

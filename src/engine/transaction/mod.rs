@@ -91,6 +91,11 @@ impl Transactions {
         self.servers.contains_key(&id) || self.clients.contains_key(&id)
     }
 
+    /// The flow a server transaction answers on.
+    pub fn flow_of(&self, id: TransactionId) -> Option<Flow> {
+        self.servers.get(&id).map(|server| server.flow)
+    }
+
     /// Whether new work should be shed.
     pub fn full(&self) -> bool {
         self.servers.len() + self.clients.len() >= self.limit

@@ -28,7 +28,7 @@ enum State {
 pub(super) struct Server {
     key: Box<[u8]>,
     merge: Option<Box<[u8]>>,
-    flow: Flow,
+    pub(super) flow: Flow,
     owner: Owner,
     invite: bool,
     state: State,

@@ -17,10 +17,14 @@ pub struct Wire {
     invites: BTreeMap<(String, String, u32), Invite>,
     /// Branch and method of the engine's requests, with the bytes.
     requests: BTreeMap<(String, String), Vec<u8>>,
-    /// The last CSeq of the engine's requests in a dialog, by Call-ID and From tag.
-    last_cseq: BTreeMap<(String, String), u32>,
+    /// The last CSeq of the engine's requests in a dialog, by Call-ID and the tags of From and To.
+    last_cseq: BTreeMap<(String, String, String), u32>,
     closed: BTreeSet<ConnectionId>,
-    bindings: BTreeMap<(TenantId, Box<str>, Box<str>), Arc<Binding>>,
+    bindings: BTreeMap<BindingKey, Arc<Binding>>,
+    /// What the journal has not confirmed: a binding to be set, or one that was removed and may come back.
+    doubtful: Vec<(RecordSeq, Change)>,
+    /// Other requests but ACK that reached the engine and have no final response, by branch and method.
+    owed: BTreeMap<(String, String), (Flow, String)>,
     /// Records of bindings the journal has not confirmed, by Call-ID and CSeq of their REGISTER.
     unconfirmed: BTreeMap<(String, u32), RecordSeq>,
     /// Every REGISTER that led to a record.
@@ -28,12 +32,20 @@ pub struct Wire {
 }
 
 struct Invite {
-    flow: Flow,
+    /// The flows it came on: a translator may have changed its mind between two copies.
+    flows: Vec<Flow>,
     at: Time,
     first: bool,
     finals: Vec<(Time, u16, Vec<u8>)>,
     /// The connection it came over is gone: nobody is left to answer.
     orphan: bool,
+}
+
+type BindingKey = (TenantId, Box<str>, Box<str>);
+
+enum Change {
+    Set(Arc<Binding>),
+    Removed(Arc<Binding>),
 }
 
 /// What a response or request means for the books.
@@ -56,37 +68,50 @@ impl Wire {
     }
 
     pub fn received(&mut self, now: Time, flow: &Flow, msg: &Msg) {
-        if msg.method() != Some("INVITE") {
+        let (Some(branch), Some((cseq, method))) = (msg.branch(), msg.cseq()) else { return };
+        if !is_sane(&branch) {
             return;
         }
-        let (Some(branch), Some((cseq, _))) = (msg.branch(), msg.cseq()) else { return };
+        match msg.method() {
+            Some("INVITE") => {}
+            None | Some("ACK") => return,
+            Some(_) => {
+                self.owed.insert((branch, method.to_string()), (*flow, msg.title()));
+                return;
+            }
+        }
         let key = (branch, msg.call_id().to_string(), cseq);
         let entry = self.invites.entry(key).or_insert_with(|| Invite {
-            flow: *flow,
+            flows: Vec::new(),
             at: now,
-            first: msg.to_tag().is_none(),
+            first: msg.tag_of_to().is_none(),
             finals: Vec::new(),
             orphan: false,
         });
-        entry.flow = *flow;
+        entry.flows.push(*flow);
     }
 
     pub fn closed(&mut self, connection: ConnectionId) {
         self.closed.insert(connection);
-        let gone = self.invites.values_mut().filter(|invite| invite.flow.connection == Some(connection));
+        let gone = self
+            .invites
+            .values_mut()
+            .filter(|invite| invite.flows.iter().any(|flow| flow.connection == Some(connection)));
         gone.for_each(|invite| invite.orphan = true);
+        self.owed.retain(|_, (flow, _)| flow.connection != Some(connection));
     }
 
     pub fn recorded(&mut self, seq: RecordSeq, body: &RecordBody) {
         match body {
             RecordBody::Binding(binding) => {
-                self.bindings.insert(key_of(binding), binding.clone());
+                self.doubtful.push((seq, Change::Set(binding.clone())));
                 let register = (binding.call_id.to_string(), binding.cseq);
                 self.unconfirmed.insert(register.clone(), seq);
                 self.recorded.insert(register);
             }
             RecordBody::Unbound { tenant, extension, key } => {
-                self.bindings.remove(&(*tenant, extension.clone(), key.clone()));
+                let removed = self.bindings.remove(&(*tenant, extension.clone(), key.clone()));
+                self.doubtful.extend(removed.map(|binding| (seq, Change::Removed(binding))));
             }
             _ => {}
         }
@@ -96,19 +121,24 @@ impl Wire {
         if kept {
             self.unconfirmed.retain(|_, seq| *seq > upto);
         }
+        for (_, change) in self.doubtful.extract_if(.., |(seq, _)| *seq <= upto) {
+            if let (Change::Set(binding), true) | (Change::Removed(binding), false) = (change, kept) {
+                self.bindings.insert(key_of(&binding), binding);
+            }
+        }
     }
 
     pub fn sent(&mut self, now: Time, flow: &Flow, bytes: &[u8], verdict: &mut Verdict) -> Meaning {
-        if let Some(connection) = flow.connection {
-            let open = !self.closed.contains(&connection);
-            verdict.hold(open, "nothing for a closed connection", || String::from_utf8_lossy(bytes).into_owned());
-        }
         let listener = match (flow.transport, flow.listener) {
             (Transport::Udp, ListenerId(0 | 2)) => flow.connection.is_none(),
             (Transport::Tcp, ListenerId(1)) => flow.connection.is_some(),
             _ => false,
         };
         verdict.hold(listener, "flows are those messages came on", || format!("{flow:?}"));
+        // These repeat headers as broken as they came.
+        if bytes.starts_with(b"SIP/2.0 400") || bytes.starts_with(b"SIP/2.0 505") {
+            return Meaning::Nothing;
+        }
         let Some(msg) = Msg::parse(bytes) else {
             verdict.fail("messages everybody can read", String::from_utf8_lossy(bytes));
             return Meaning::Nothing;
@@ -138,11 +168,14 @@ impl Wire {
             self.judge_registered(msg, cseq, v);
         }
         if method != "INVITE" {
+            if code >= 200 {
+                self.owed.remove(&(branch, method.to_string()));
+            }
             return Meaning::Nothing;
         }
         let key = (branch, msg.call_id().to_string(), cseq);
         let Some(invite) = self.invites.get_mut(&key) else { return Meaning::Nothing };
-        let own = invite.flow.remote == flow.remote && invite.flow.connection == flow.connection;
+        let own = invite.flows.contains(flow);
         v.hold(own, "a response goes where its request came from", || msg.title());
         if code < 200 {
             let late = invite.finals.iter().any(|(at, ..)| now < *at + T4);
@@ -190,13 +223,16 @@ impl Wire {
         if !matches!(method.as_str(), "ACK" | "CANCEL") {
             self.judge_cseq(msg, cseq, verdict);
         }
-        if method == "INVITE" && msg.to_tag().is_none() {
+        if method == "INVITE" && msg.tag_of_to().is_none() {
+            let closed = flow.connection.is_some_and(|connection| self.closed.contains(&connection));
+            verdict.hold(!closed, "no call over a closed connection", || msg.title());
             self.judge_target(now, flow, msg, verdict);
         }
     }
 
     fn judge_cseq(&mut self, msg: &Msg, cseq: u32, verdict: &mut Verdict) {
-        let key = (msg.call_id().to_string(), msg.from_tag().unwrap_or_default().to_string());
+        let tag = |tag: Option<&str>| tag.unwrap_or_default().to_string();
+        let key = (msg.call_id().to_string(), tag(msg.tag_of_from()), tag(msg.tag_of_to()));
         if let Some(last) = self.last_cseq.insert(key, cseq) {
             verdict.hold(cseq > last, "CSeq grows with each request", || format!("{} after {last}", msg.title()));
         }
@@ -204,7 +240,12 @@ impl Wire {
 
     /// A call goes to contacts that are bound, on their own flows.
     fn judge_target(&self, now: Time, flow: &Flow, msg: &Msg, verdict: &mut Verdict) {
-        let bound = self.bindings.values().filter(|binding| *binding.uri == *msg.uri());
+        // A contact may ring before the journal has confirmed it; only its REGISTER waits.
+        let set = self.doubtful.iter().filter_map(|(_, change)| match change {
+            Change::Set(binding) => Some(binding),
+            Change::Removed(_) => None,
+        });
+        let bound = self.bindings.values().chain(set).filter(|binding| *binding.uri == *msg.uri());
         let mut live = bound.filter(|binding| binding.expires > wall_of(now));
         let same =
             |binding: &Arc<Binding>| binding.flow.remote == flow.remote && binding.flow.connection == flow.connection;
@@ -213,8 +254,12 @@ impl Wire {
         });
     }
 
-    /// At rest: whoever sent an INVITE has got its final response.
+    /// At rest: whoever sent a request has got its final response.
     pub fn judge_rest(&self, verdict: &mut Verdict) {
+        let registers = |method: &str| method == "REGISTER";
+        for ((_, method), (_, title)) in &self.owed {
+            verdict.hold(registers(method), "a final response for each request", || title.clone());
+        }
         for ((branch, call_id, cseq), invite) in &self.invites {
             let owed = invite.finals.is_empty() && !invite.orphan;
             verdict.hold(!owed, "a final response for each INVITE", || {
@@ -227,6 +272,11 @@ impl Wire {
     pub fn bindings(&self) -> impl Iterator<Item = &Arc<Binding>> {
         self.bindings.values()
     }
+}
+
+/// Phones put their life into the branch; rubbish has none.
+fn is_sane(branch: &str) -> bool {
+    branch.split('-').nth(2).is_some_and(|life| life.parse::<u32>().is_ok_and(|life| life > 0))
 }
 
 fn key_of(binding: &Binding) -> (TenantId, Box<str>, Box<str>) {

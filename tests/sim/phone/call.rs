@@ -75,6 +75,8 @@ pub struct Inviting {
     pub cancelled: bool,
     /// A re-INVITE within the dialog.
     pub again: bool,
+    /// The last reliable provisional response.
+    pub rseq: Option<u32>,
 }
 
 pub struct Invited {
@@ -217,6 +219,9 @@ impl Phone {
             self.respond(&invited.key, 487, "Request Terminated", |_| {});
         }
         self.timers.strike_all(|timer| timer.is_of(id));
+        if let Some(inviting) = &call.inviting {
+            self.expect_final(&inviting.key);
+        }
     }
 
     pub(super) fn is_busy(&self) -> bool {

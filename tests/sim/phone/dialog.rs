@@ -17,7 +17,8 @@ pub struct Dialog {
     pub target: String,
     pub route: Vec<String>,
     pub local_cseq: u32,
-    pub remote_cseq: Option<u32>,
+    /// The last CSeq of the peer, by our tag: each early dialog counts for itself.
+    pub remote_cseq: Vec<(String, u32)>,
 }
 
 pub const METHODS: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, MESSAGE, PRACK";

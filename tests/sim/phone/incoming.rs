@@ -25,11 +25,11 @@ impl Phone {
             local: without_tag(msg.value("To")),
             local_tag: self.rng.word(8),
             remote: without_tag(msg.value("From")),
-            remote_tag: msg.from_tag().map(str::to_string),
+            remote_tag: msg.tag_of_from().map(str::to_string),
             target: uri_of(contact).into(),
             route,
             local_cseq: self.rng.below(500) as u32,
-            remote_cseq: msg.cseq().map(|(number, _)| number),
+            remote_cseq: Vec::new(),
         };
         if self.user.stopped {
             return self.respond(&key, 486, "Busy Here", |_| {});
@@ -64,6 +64,10 @@ impl Phone {
         let ignores = call.invited.as_ref().is_some_and(|i| i.plan.first().is_some_and(|(_, s)| *s == Step::Ignore));
         if self.profile.make.trying && !ignores {
             self.respond(&key, 100, "Trying", |_| {});
+        }
+        if ignores {
+            self.ignore(&key);
+            return self.end(id, Ending::Forgot);
         }
         self.next_step(id);
         // The exchange lets phones ring for a bounded time (RFC 3261 §13.3.1.1 asks for progress every minute).
@@ -131,6 +135,7 @@ impl Phone {
             Step::Provisional { code, tag, sdp } => self.progress(id, code, tag, sdp),
             Step::Answer { tag } => self.pick_up(id, tag, then.is_some_and(|(_, step)| step == Step::AnswerTwice)),
             Step::Refuse { code } => self.refuse(id, code),
+            // A second answer goes with the first; who ignores the INVITE has done so at once.
             Step::AnswerTwice | Step::Ignore => {}
         }
         self.next_step(id);
@@ -219,7 +224,7 @@ impl Phone {
         if number != Some(reliable.rseq) {
             return self.respond(key, 481, "Another RSeq", |_| {});
         }
-        let (wrong_tag, offered) = (msg.to_tag() != Some(reliable.tag.as_str()), reliable.offered);
+        let (wrong_tag, offered) = (msg.tag_of_to() != Some(reliable.tag.as_str()), reliable.offered);
         let timer = reliable.timer.take();
         if let Some(invited) = call.invited.as_mut() {
             invited.reliable = None;
@@ -289,7 +294,7 @@ impl Phone {
         let Some(call) = self.calls.get(&id) else { return };
         let (local_tag, contact, supported) = (call.dialog.local_tag.clone(), self.contact(), self.supported());
         self.respond(key, 200, "OK", |msg| {
-            if msg.to_tag().is_none() {
+            if msg.tag_of_to().is_none() {
                 let to = format!("{};tag={local_tag}", msg.value("To"));
                 msg.set("To", to);
             }
@@ -352,7 +357,7 @@ impl Phone {
         if self.take_refusal_ack(msg) {
             return;
         }
-        let (Some(ours), Some(theirs)) = (msg.to_tag(), msg.from_tag()) else { return };
+        let (Some(ours), Some(theirs)) = (msg.tag_of_to(), msg.tag_of_from()) else { return };
         let Some(id) = self.find_call(msg.call_id(), ours, theirs) else {
             let waits = |call: &&super::call::Call| call.dialog.call_id == msg.call_id() && call.sent_ok.is_some();
             let ghosts = self.logs.iter().any(|log| log.call_id == msg.call_id() && log.ghost);
@@ -379,7 +384,8 @@ impl Phone {
         if ok.offered {
             match Sdp::parse(&msg.body) {
                 Some(answer) => self.take_answer(id, answer),
-                None => self.complain("an ACK without the answer to our offer", &msg.title()),
+                // Whoever ends the call at once need not describe what it won't hear.
+                None => drop(self.timer(4 * SECOND, Timer::Overdue(id, "an ACK without the answer to our offer"))),
             }
         }
         if enough {
@@ -409,7 +415,7 @@ impl Phone {
         self.end(id, Ending::Refused);
     }
 
-    pub(super) fn on_cancel(&mut self, key: &TxKey, msg: &Msg) {
+    pub(super) fn on_cancel(&mut self, key: &TxKey) {
         let now = self.now;
         let invite = TxKey { branch: key.branch.clone(), method: "INVITE".into() };
         if self.request_of(&invite).is_none() {
@@ -428,7 +434,6 @@ impl Phone {
         if let Some(log) = self.log_of(id) {
             log.cancelled = Some(now);
         }
-        let _ = msg;
         self.refuse(id, 487);
     }
 }

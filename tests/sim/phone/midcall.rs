@@ -4,7 +4,7 @@
 use super::call::{Call, CallId, Ending, Invited, Phase};
 use super::transaction::{Purpose, TxKey};
 use super::{Phone, Timer};
-use crate::clock::{MS, SECOND};
+use crate::clock::MS;
 use crate::sip::sdp::{INACTIVE, SENDONLY, SENDRECV, Sdp};
 use crate::sip::text::Msg;
 
@@ -267,6 +267,5 @@ impl Phone {
             return;
         }
         self.end(id, Ending::ByPeer);
-        let _ = SECOND;
     }
 }

@@ -21,7 +21,7 @@ mod register;
 mod requests;
 mod session;
 pub mod traits;
-mod transaction;
+pub mod transaction;
 mod user;
 
 use crate::clock::{Agenda, Entry, Time};
@@ -163,7 +163,10 @@ impl Phone {
             return;
         }
         let Some(msg) = Msg::parse(bytes) else {
-            self.complain("a message no phone can read", &String::from_utf8_lossy(bytes));
+            // Who sends garbage gets its headers back.
+            if !self.profile.quirks.sends_rubbish() {
+                self.complain("a message no phone can read", &String::from_utf8_lossy(bytes));
+            }
             return;
         };
         match msg.code() {

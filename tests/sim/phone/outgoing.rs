@@ -1,7 +1,7 @@
 //! Calls this phone makes: INVITE, its provisional and final responses, ACK and CANCEL.
 
-use super::call::{CallId, Ending, Inviting, Phase};
-use super::dialog::{Dialog, address_of};
+use super::call::{CallId, CallLog, Ending, Inviting, Phase};
+use super::dialog::Dialog;
 use super::transaction::{Purpose, TxKey};
 use super::{Phone, Timer};
 use crate::clock::{GIVE_UP, SECOND};
@@ -25,7 +25,7 @@ impl Phone {
             target: uri,
             route: Vec::new(),
             local_cseq: self.rng.below(1_000) as u32,
-            remote_cseq: None,
+            remote_cseq: Vec::new(),
         };
         let id = self.new_call(true, dialog, number.to_string());
         let late = self.rng.chance(self.profile.habits.late_offer);
@@ -72,7 +72,7 @@ impl Phone {
         let key = self.start(request, Purpose::Invite(id));
         if let Some(call) = self.calls.get_mut(&id) {
             call.media.preview = None;
-            call.inviting = Some(Inviting { key, provisional: false, cancelled: false, again });
+            call.inviting = Some(Inviting { key, provisional: false, cancelled: false, again, rseq: None });
         }
     }
 
@@ -90,7 +90,7 @@ impl Phone {
         let Some(inviting) = call.inviting.as_mut() else { return };
         inviting.provisional = true;
         let (again, wanted) = (inviting.again, call.enough);
-        if let (Some(tag), false) = (msg.to_tag().map(str::to_string), code == 100) {
+        if let (Some(tag), false) = (msg.tag_of_to().map(str::to_string), code == 100) {
             let other = call.dialog.remote_tag.as_deref().is_some_and(|known| known != tag);
             call.adopt(&msg, &tag);
             if !again {
@@ -112,6 +112,17 @@ impl Phone {
         let sdp = Sdp::parse(&msg.body);
         let mut answer = None;
         let Some(call) = self.calls.get_mut(&id) else { return };
+        if reliable {
+            // A repetition, or one that overtook another: it comes again (RFC 3262 §4).
+            let Some(inviting) = call.inviting.as_mut() else { return };
+            let Ok(rseq) = msg.value("RSeq").parse::<u32>() else {
+                return self.complain("a reliable provisional response without RSeq", &msg.title());
+            };
+            if inviting.rseq.is_some_and(|last| rseq != last + 1) {
+                return;
+            }
+            inviting.rseq = Some(rseq);
+        }
         match (sdp, &call.media.offered, reliable) {
             (Some(sdp), Some(_), true) => {
                 call.media.preview = Some(sdp.clone());
@@ -119,7 +130,7 @@ impl Phone {
             }
             (Some(sdp), Some(_), false) => self.take_preview(id, sdp, msg),
             // The offer of a call without one (RFC 3262 §5): the PRACK brings the answer.
-            (Some(sdp), None, true) if call.media.local.is_none() => answer = self.answer(id, &sdp),
+            (Some(sdp), None, true) if call.media.local.is_none() => answer = self.answer_late(id, &sdp),
             (Some(sdp), None, _) => self.take_preview(id, sdp, msg),
             (None, ..) => {}
         }
@@ -197,7 +208,7 @@ impl Phone {
 
     fn on_answer(&mut self, id: CallId, key: &TxKey, msg: Msg) {
         let now = self.now;
-        let tag = msg.to_tag().unwrap_or_default().to_string();
+        let tag = msg.tag_of_to().unwrap_or_default().to_string();
         let Some(call) = self.calls.get_mut(&id) else { return };
         let other = call.dialog.remote_tag.as_deref().is_some_and(|known| known != tag);
         call.adopt(&msg, &tag);
@@ -305,17 +316,15 @@ impl Phone {
         request.headers.insert(0, ("Via".into(), via));
     }
 
-    /// A second 2xx with another tag: a fork's, to be acknowledged and hung up (RFC 3261 §13.2.2.4).
+    /// A 2xx without an ACK of ours after the first one: of a call this phone never acknowledges, or from another dialog.
+    /// The exchange answers as one party; it has no forks to show.
     pub(super) fn on_second_answer(&mut self, key: &TxKey, msg: Msg) {
-        let ghost = self.calls.values().any(|call| call.ghost && call.dialog.call_id == msg.call_id());
-        if ghost {
+        let mine = |log: &CallLog| log.call_id == msg.call_id() && log.outgoing && log.confirmed.is_none();
+        if self.logs.iter().any(mine) {
             return;
         }
-        let known = self.logs.iter().any(|log| log.call_id == msg.call_id() && log.ending == Ending::Refused);
         self.ack_without_call(key, &msg);
-        if !known && address_of(msg.value("Contact")).is_none() {
-            self.complain("two To tags for one INVITE", &msg.title());
-        }
+        self.complain("two To tags for one INVITE", &msg.title());
     }
 
     /// 422 (RFC 4028 §7.3): the same again with a longer interval.

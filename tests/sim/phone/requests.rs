@@ -11,8 +11,8 @@ impl Phone {
             return self.on_ack(&msg);
         }
         let Some(key) = self.accept_request(&msg, from) else { return };
-        match (key.method.as_str(), msg.to_tag().is_some()) {
-            ("CANCEL", _) => self.on_cancel(&key, &msg),
+        match (key.method.as_str(), msg.tag_of_to().is_some()) {
+            ("CANCEL", _) => self.on_cancel(&key),
             ("INVITE", false) => self.on_first_invite(key, &msg),
             ("MESSAGE", false) => {
                 self.messages_got.push(msg.body.clone());
@@ -25,7 +25,7 @@ impl Phone {
     }
 
     fn on_dialog_request(&mut self, key: TxKey, msg: &Msg) {
-        let (ours, theirs) = (msg.to_tag().unwrap_or_default(), msg.from_tag().unwrap_or_default());
+        let (ours, theirs) = (msg.tag_of_to().unwrap_or_default(), msg.tag_of_from().unwrap_or_default());
         let Some(id) = self.find_call(msg.call_id(), ours, theirs) else {
             return self.respond(&key, 481, "Call/Transaction Does Not Exist", |_| {});
         };
@@ -46,13 +46,16 @@ impl Phone {
     fn in_order(&mut self, key: &TxKey, id: super::call::CallId, msg: &Msg) -> bool {
         let Some((number, _)) = msg.cseq() else { return false };
         let Some(call) = self.calls.get_mut(&id) else { return false };
-        let late = call.dialog.remote_cseq.is_some_and(|last| number < last);
-        let same = call.dialog.remote_cseq == Some(number) && key.method != "CANCEL";
-        if late {
+        let ours = msg.tag_of_to().unwrap_or_default();
+        let seen = &mut call.dialog.remote_cseq;
+        let last = seen.iter().find(|(tag, _)| tag == ours).map(|(_, last)| *last);
+        let same = last == Some(number);
+        if last.is_some_and(|last| number < last) {
             self.respond(key, 500, "Overtaken", |_| {});
             return false;
         }
-        call.dialog.remote_cseq = Some(number);
+        seen.retain(|(tag, _)| tag != ours);
+        seen.push((ours.to_string(), number));
         if same {
             self.complain("one CSeq for two requests", &msg.title());
         }

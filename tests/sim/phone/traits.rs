@@ -223,6 +223,11 @@ impl Habits {
 }
 
 impl Quirks {
+    /// Whoever sends what can't be read gets answers that can't be read.
+    pub fn sends_rubbish(&self) -> bool {
+        self.garbage > 0 || self.truncates > 0
+    }
+
     /// Most phones have none, the others one or two.
     pub fn drawn(rng: &mut Prng) -> Quirks {
         let mut quirks = Quirks::default();

@@ -8,6 +8,9 @@ use crate::sip::digest::Session;
 use crate::sip::text::Msg;
 use std::net::SocketAddr;
 
+/// The answer may depend on the party at the other end of the call, whose troubles excuse it as well.
+pub const END_TO_END: &str = "an end-to-end request without a response";
+
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct TxKey {
     pub branch: String,
@@ -62,6 +65,7 @@ pub struct Server {
     last: Option<Vec<u8>>,
     code: u16,
     acked: bool,
+    ignored: bool,
     interval: Time,
     retransmit: Option<Entry>,
 }
@@ -83,7 +87,7 @@ impl Client {
 impl Server {
     pub fn is_done(&self) -> bool {
         let invite = self.request.method() == Some("INVITE");
-        self.code >= 200 && (!invite || self.code < 300 || self.acked)
+        self.ignored || self.code >= 200 && (!invite || self.code < 300 || self.acked)
     }
 }
 
@@ -156,7 +160,7 @@ impl Phone {
 
     pub(super) fn on_response(&mut self, msg: Msg) {
         let (Some(branch), Some((_, method))) = (msg.branch(), msg.cseq()) else {
-            if self.profile.quirks.garbage == 0 {
+            if !self.profile.quirks.sends_rubbish() {
                 self.complain("a response without branch or CSeq", &msg.title());
             }
             return;
@@ -165,13 +169,13 @@ impl Phone {
         let Some(client) = self.clients.get(&key) else {
             let ours = format!("z9hG4bK-{}-", self.profile.index);
             // Who sends garbage may get some back.
-            if !key.branch.starts_with(&ours) && self.profile.quirks.garbage == 0 {
+            if !key.branch.starts_with(&ours) && !self.profile.quirks.sends_rubbish() {
                 self.complain("a response to a request of another phone", &msg.title());
             }
             return;
         };
         let same = |name: &str| client.request.get(name) == msg.get(name);
-        if !same("Call-ID") || !same("CSeq") || client.request.from_tag() != msg.from_tag() {
+        if !same("Call-ID") || !same("CSeq") || client.request.tag_of_from() != msg.tag_of_from() {
             return self.complain("a response that does not repeat its request's headers", &msg.title());
         }
         let code = msg.code().unwrap_or_default();
@@ -201,7 +205,7 @@ impl Phone {
     fn on_final(&mut self, key: &TxKey, msg: Msg, code: u16) {
         let Some(client) = self.clients.get_mut(key) else { return };
         let invite = key.method == "INVITE";
-        let tag = msg.to_tag().unwrap_or_default().to_string();
+        let tag = msg.tag_of_to().unwrap_or_default().to_string();
         if client.state == State::Done {
             let (first, at) = client.outcome.unwrap_or((code, self.now));
             let started = client.started;
@@ -256,9 +260,14 @@ impl Phone {
         let detail = client.request.title();
         let rule = match client.purpose {
             Purpose::Invite(_) if client.state == State::Proceeding => "an INVITE without a final response",
+            _ if matches!(key.method.as_str(), "INFO" | "MESSAGE" | "UPDATE") => END_TO_END,
             _ => "a request without a response",
         };
-        self.miss(client.started, rule, &detail);
+        // Who hangs up in the middle of a re-INVITE is owed nothing more for it.
+        let gone = matches!(client.purpose, Purpose::Invite(call) if !self.calls.contains_key(&call));
+        if !gone {
+            self.miss(client.started, rule, &detail);
+        }
         match client.purpose {
             Purpose::Register => self.on_register_timeout(),
             Purpose::Invite(call) => self.on_invite_lost(call),
@@ -335,7 +344,7 @@ impl Phone {
     /// Sends an ACK and keeps it for retransmitted responses.
     pub(super) fn send_ack(&mut self, key: &TxKey, ack: Msg, response: &Msg) {
         let (to, bytes) = (self.next_hop(&ack), ack.encode(self.profile.make.terse));
-        let tag = response.to_tag().unwrap_or_default().to_string();
+        let tag = response.tag_of_to().unwrap_or_default().to_string();
         if let Some(client) = self.clients.get_mut(key) {
             client.acks.push((tag, to, bytes.clone()));
         }
@@ -348,7 +357,7 @@ impl Phone {
             self.complain("a request without branch or CSeq", &msg.title());
             return None;
         };
-        if method != cseq_method || msg.from_tag().is_none() || msg.call_id().is_empty() {
+        if method != cseq_method || msg.tag_of_from().is_none() || msg.call_id().is_empty() {
             self.complain("a request with contradictory headers", &msg.title());
             return None;
         }
@@ -371,6 +380,7 @@ impl Phone {
             last: None,
             code: 0,
             acked: false,
+            ignored: false,
             interval: T1,
             retransmit: None,
         };
@@ -380,6 +390,14 @@ impl Phone {
 
     pub(super) fn request_of(&self, key: &TxKey) -> Option<&Msg> {
         self.servers.get(key).map(|server| &server.request)
+    }
+
+    /// The request and its repetitions get no answer.
+    pub(super) fn ignore(&mut self, key: &TxKey) {
+        if let Some(server) = self.servers.get_mut(key) {
+            server.ignored = true;
+        }
+        self.timer(GIVE_UP + T4, Timer::ForgetServer(key.clone()));
     }
 
     /// The bytes of the last response, and where they went.
@@ -398,7 +416,7 @@ impl Phone {
             response.headers.extend(fields.cloned());
         }
         finish(&mut response);
-        if response.to_tag().is_none() && code > 100 {
+        if response.tag_of_to().is_none() && code > 100 {
             // A phone without memory answers statelessly: the same tag for the same request.
             let tag = format!("{};tag=x{}", response.value("To"), key.branch.len());
             response.set("To", tag);

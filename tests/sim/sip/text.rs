@@ -155,11 +155,11 @@ impl Msg {
         self.value("Call-ID")
     }
 
-    pub fn from_tag(&self) -> Option<&str> {
+    pub fn tag_of_from(&self) -> Option<&str> {
         param(self.get("From")?, "tag")
     }
 
-    pub fn to_tag(&self) -> Option<&str> {
+    pub fn tag_of_to(&self) -> Option<&str> {
         param(self.get("To")?, "tag")
     }
 
@@ -265,7 +265,7 @@ mod tests {
             .with("CSeq", "7 INVITE");
         for terse in [false, true] {
             let back = Msg::parse(&msg.encode(terse)).unwrap();
-            assert_eq!(back.to_tag(), Some("x"));
+            assert_eq!(back.tag_of_to(), Some("x"));
             assert_eq!(back.cseq(), Some((7, "INVITE")));
             assert_eq!(back.branch().as_deref(), Some("z9hG4bK1"));
             assert_eq!(back.value("User-Agent"), "Simphone, \"one\"");
