@@ -44,7 +44,7 @@ impl<'a> Host<'a> {
     /// A host without port: a name, an IPv4 address, or an IPv6 address in brackets.
     pub fn parse(bytes: &'a [u8]) -> Result<Host<'a>, ParseError> {
         match bytes {
-            [] => Err(Problem::Host.at(0)),
+            [] | [b'.' | b'-', ..] => Err(Problem::Host.at(0)),
             [b'[', inner @ .., b']'] => parse_v6(inner).map(Host::V6).ok_or(Problem::Host.at(1)),
             _ => match bytes.iter().position(|b| !lex::is_host_byte(*b)) {
                 Some(at) => Err(Problem::Host.at(at)),
@@ -78,8 +78,11 @@ impl<'a> Host<'a> {
     }
 }
 
-fn undotted(name: &[u8]) -> &[u8] {
-    name.strip_suffix(b".").unwrap_or(name)
+fn undotted(mut name: &[u8]) -> &[u8] {
+    while let [rest @ .., b'.'] = name {
+        name = rest;
+    }
+    name
 }
 
 impl fmt::Display for Host<'_> {

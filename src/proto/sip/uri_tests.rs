@@ -69,6 +69,8 @@ fn what_is_refused() {
         ":x",
         "sip:u@[1.2.3.4]",
         "sip:u@h/x",
+        "sip:.",
+        "sip:-h",
     ] {
         assert!(Uri::parse(bad.as_bytes()).is_err(), "{bad}");
     }
