@@ -119,6 +119,10 @@ impl Leg {
     /// Tells the caller how its call progresses; with our description where it may hear something already.
     pub fn progress(&mut self, core: &mut Core, status: u16, sdp: Option<Bytes>) {
         let Some(incoming) = &mut self.incoming else { return };
+        if incoming.require_reliable && !incoming.offered && sdp.is_none() {
+            // RFC 3262 §5: the first reliable response would have to carry our offer, and there is none yet.
+            return;
+        }
         let wish = incoming.require_reliable || incoming.support_reliable && sdp.is_some();
         if wish && incoming.reliable.is_some() {
             incoming.queued = Some((status, sdp));
