@@ -55,7 +55,7 @@ impl Dial {
             cx.decide(format!("{dialled}: no phone is registered"));
             return Next::Finish(Cause::NotRegistered);
         }
-        cx.decide(format!("{dialled}: extension (dialplan rule: {rule}), {} contacts ring", legs.len()));
+        cx.decide(format!("{dialled}: extension (dialplan rule: {rule}), contacts called: {}", legs.len()));
         cx.ask(Action::Timer { tag: RING, after: cx.config.ring_timeout });
         self.state = State::Ringing { open: legs, refusal: None, heard: None };
         Next::Stay

@@ -135,8 +135,11 @@ impl Engine {
         match leg.sdp.answer(&remote, &addresses) {
             Ok(text) => leg.accept(&mut self.core, text),
             Err(why) => {
-                self.core.io.decide(leg.call, format!("no answer for {}: {why}", leg.number));
+                let call = leg.call;
+                self.core.io.decide(call, format!("no answer for {}: {why}", leg.number));
                 leg.refuse_offer(&mut self.core, 488);
+                // The partner has agreed to something nobody else did: back to what its peer still has.
+                self.offer_own(call, partner);
             }
         }
     }

@@ -62,11 +62,13 @@ impl Engine {
             carried: carried(request),
         };
         let epoch = self.core.io.config.epoch;
-        let call = Call::new(self.core.io.now, id, epoch, leg_id, tenant.clone(), party);
+        let mut call = Call::new(self.core.io.now, id, epoch, leg_id, tenant.clone(), party);
         self.announce(&call, leg_id, &flow, request);
         leg.trying(&mut self.core);
-        let usable = leg.take_offer(&mut self.core, offer.clone());
+        let taken = leg.take_offer(&mut self.core, offer.clone());
         self.legs.insert(leg_id, leg);
+        call.explanation = taken.err().map(|why| why.to_string().into());
+        let usable = call.explanation.is_none();
         self.calls.insert(id, call);
         if !usable {
             return self.finish(id, Cause::NotAcceptable);
@@ -238,7 +240,11 @@ impl Engine {
         let late = self.legs.get(&caller).is_some_and(Leg::wants_offer);
         let sdp = if late { self.offer_for_caller(caller, leg) } else { self.answer_for_caller(caller, leg) };
         let Some(sdp) = sdp else {
-            self.core.io.decide(id, "the caller and the called phone have no codec in common");
+            let why = "the caller and the called phone have no codec in common";
+            self.core.io.decide(id, why);
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.explanation = Some(why.into());
+            }
             return self.finish(id, Cause::NotAcceptable);
         };
         let fits = late || self.answer_fits(caller, leg);

@@ -199,7 +199,7 @@ impl Phone {
     }
 
     fn in_dialog(&mut self, method: &str, step: &Step) -> Result<Sip, String> {
-        let at = self.dialog(step.option("tag"))?;
+        let at = self.dialog(step.tag())?;
         let dialog = &mut self.dialogs[at];
         dialog.cseq += 1;
         let (cseq, target) = (dialog.cseq, dialog.target.clone());
@@ -231,7 +231,7 @@ impl Phone {
     }
 
     fn ack(&mut self, step: &Step) -> Result<Sip, String> {
-        let at = self.dialog(step.option("tag"))?;
+        let at = self.dialog(step.tag())?;
         let dialog = &self.dialogs[at];
         let invite = dialog.invite.clone().ok_or("it has sent no INVITE")?;
         let offered = dialog.answer.as_ref().filter(|_| invite.body.is_empty()).map(|answer| sdp::answer(&answer.body));
@@ -269,7 +269,7 @@ impl Phone {
         if !provisional && !step.words.iter().any(|word| word == "once") {
             self.waiting.remove(at);
         }
-        let mut response = reply(&request, status, step.option("tag").unwrap_or(&self.name));
+        let mut response = reply(&request, status, step.tag().unwrap_or(&self.name));
         if matches!(request.method().as_str(), "INVITE" | "UPDATE") && status < "300" {
             response = response.with("Contact", format!("<{}>", self.contact())).with("Allow", ALLOW);
             self.join(&request, &response);

@@ -65,12 +65,12 @@ impl Edit {
 }
 
 impl Step {
-    /// The value of a `key=value` word.
-    pub fn option(&self, key: &str) -> Option<&str> {
-        self.words.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+    /// The value of `tag=`.
+    pub fn tag(&self) -> Option<&str> {
+        self.words.iter().find_map(|word| word.strip_prefix("tag="))
     }
 
     pub fn word(&self, at: usize) -> Option<&str> {
-        self.words.get(at).map(String::as_str).filter(|word| !word.contains('='))
+        self.words.get(at).map(String::as_str).filter(|word| !word.starts_with("tag="))
     }
 }

@@ -82,11 +82,12 @@ impl Names {
     }
 
     fn headers(&mut self, message: &Sip) -> Vec<String> {
-        let shown = SHOWN.iter().map(|name| (*name).to_owned()).chain(self.shown.clone());
         let status = message.status();
-        let of_status = OF_STATUS.iter().filter(|(s, _)| Some(*s) == status).map(|(_, name)| (*name).to_owned());
+        let of_status = OF_STATUS.iter().filter(|(s, _)| Some(*s) == status).map(|(_, name)| *name);
+        let mut names: Vec<String> = SHOWN.into_iter().chain(of_status).map(str::to_owned).collect();
+        names.extend(self.shown.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
         let mut found = Vec::new();
-        for name in shown.chain(of_status) {
+        for name in names {
             for value in message.all(&name) {
                 found.push(match name.as_str() {
                     "RSeq" => format!("RSeq: {}", self.rseq(value)),

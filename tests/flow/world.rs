@@ -18,6 +18,7 @@ use strowger::directory::plan::Plan;
 use strowger::directory::{Directory, Extension, Secret, Tenant};
 use strowger::engine::Engine;
 use strowger::engine::config::{EngineConfig, Listener, Redirects};
+use strowger::engine::event::{EventBody, TraceEntry};
 use strowger::engine::flow::{Flow, Transport};
 use strowger::engine::io::{Command, Input, Output};
 use strowger::engine::media::{Counters, MediaCommand, MediaEvent, Stream};
@@ -41,8 +42,9 @@ pub struct World {
     /// What each phone was sent last, to mark repetitions.
     sent_to: BTreeMap<usize, Vec<Bytes>>,
     streams: BTreeMap<PortId, Stream>,
-    /// Phones whose connection is broken.
+    /// Phones nothing can be sent to any more.
     closed: BTreeSet<usize>,
+    removed: Vec<Box<str>>,
     next_port: u32,
     /// Nothing is shown while phones register.
     quiet: bool,
@@ -74,6 +76,7 @@ impl World {
             sent_to: BTreeMap::new(),
             streams: BTreeMap::new(),
             closed: BTreeSet::new(),
+            removed: Vec::new(),
             next_port: 0,
             quiet: false,
         }
@@ -94,8 +97,14 @@ impl World {
             }
             ["drain"] => self.command(Command::Drain),
             ["hang", "up", "all"] => self.command(Command::HangUpAll { cause: Cause::Draining }),
+            ["remove", extension] => self.remove(extension),
             ["journal", "full"] => self.hand(Input::RecordsRefused(true)),
             ["journal", "works"] => self.hand(Input::RecordsRefused(false)),
+            [name, "unreachable"] => {
+                let at = self.phone(name)?;
+                self.closed.insert(at);
+                Ok(())
+            }
             [name, "disconnects"] => {
                 let at = self.phone(name)?;
                 self.closed.insert(at);
@@ -150,6 +159,18 @@ impl World {
             (0..32).for_each(|_| self.grant());
         }
         self.settle()
+    }
+
+    /// An administrator deletes an extension.
+    fn remove(&mut self, extension: &str) -> Result<(), String> {
+        self.removed.push(extension.into());
+        let tenants = (0..DOMAINS.len()).map(|at| {
+            let mut tenant = tenant(at);
+            tenant.extensions.retain(|number, _| !self.removed.contains(number));
+            tenant
+        });
+        let directory = Directory::new(tenants);
+        self.hand(Input::Directory(Arc::new(directory)))
     }
 
     fn grant(&mut self) {
@@ -273,9 +294,25 @@ impl World {
                 self.queue.push_back(Input::Media(MediaEvent::Released { port, counters: Counters::default() }));
                 self.grant();
             }
-            Output::Done { .. } | Output::Event(_) => {}
+            Output::Event(event) => self.hear(event.body),
+            Output::Done { .. } => {}
         }
         Ok(())
+    }
+
+    /// What boards, traces and metrics are told, where a script asks for it.
+    fn hear(&mut self, event: EventBody) {
+        let shown = |what: &str| self.names.shown.iter().any(|shown| shown == what);
+        match event {
+            EventBody::CallState { state, .. } if shown("states") => self.remark(format!("state: {}", state.text())),
+            EventBody::Trace { entry: TraceEntry::Decision { text }, .. } if shown("decisions") => {
+                self.remark(text.into())
+            }
+            EventBody::Unregistered { extension, contacts, .. } if !self.quiet => {
+                self.remark(format!("{extension} has {contacts} contacts left"));
+            }
+            _ => {}
+        }
     }
 
     fn deliver(&mut self, flow: Flow, bytes: Bytes, key: Option<TransactionId>) -> Result<(), String> {

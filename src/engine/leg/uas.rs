@@ -8,6 +8,7 @@ use crate::base::timers::{Lane, TimerId};
 use crate::engine::core::{Core, TimerKey, reason};
 use crate::engine::dialog::{Dialog, NoDialog};
 use crate::engine::flow::Flow;
+use crate::engine::negotiate::Unacceptable;
 use crate::engine::transaction::Owner;
 use crate::proto::sdp::Sdp;
 use crate::proto::sip::message::Message;
@@ -98,17 +99,20 @@ impl Leg {
         core.tx.respond(&mut core.io, tx, 100, bytes);
     }
 
-    /// Takes the offer of the first INVITE; false when it is unacceptable.
-    pub fn take_offer(&mut self, core: &mut Core, offer: Option<Sdp>) -> bool {
-        let Some(offer) = offer else { return true };
-        if !self.set_offer(core, offer) {
-            return false;
-        }
+    /// Takes the offer of the first INVITE.
+    ///
+    /// # Errors
+    /// It can't be used, and why: for the caller to read.
+    pub fn take_offer(&mut self, core: &mut Core, offer: Option<Sdp>) -> Result<(), Unacceptable> {
+        let Some(offer) = offer else { return Ok(()) };
+        let result = self.sdp.set_offer(offer);
+        self.usable(core, result);
+        result?;
         self.exchange = Exchange::Theirs;
         if let Some(incoming) = &mut self.incoming {
             incoming.offered = true;
         }
-        true
+        Ok(())
     }
 
     /// Whether the caller asked for our offer (its INVITE had none).
@@ -119,6 +123,10 @@ impl Leg {
     /// Tells the caller how its call progresses; with our description where it may hear something already.
     pub fn progress(&mut self, core: &mut Core, status: u16, sdp: Option<Bytes>) {
         let Some(incoming) = &mut self.incoming else { return };
+        if incoming.require_reliable && !incoming.offered && sdp.is_none() {
+            // RFC 3262 §5: the first reliable response would have to carry our offer, and there is none yet.
+            return;
+        }
         let wish = incoming.require_reliable || incoming.support_reliable && sdp.is_some();
         if wish && incoming.reliable.is_some() {
             incoming.queued = Some((status, sdp));
