@@ -68,7 +68,7 @@ class Strowger:
     name = "strowger"
 
     def __init__(self, directory, config=""):
-        self.daemon = daemon.Daemon(directory, config=config, rtp_ports="10000-59999", profile="release")
+        self.daemon = daemon.Daemon(directory, config=config, rtp_ports="10000-31999", profile="release")
         self.address = self.daemon.sip_udp
 
     def start(self):
