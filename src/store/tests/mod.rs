@@ -1,6 +1,9 @@
 //! The store on real SQLite files.
 
 mod directory;
+mod faults;
+mod journal;
+mod kill;
 mod records;
 
 use crate::base::cause::Cause;
@@ -159,6 +162,18 @@ impl Session {
                 && upto == self.seq
             {
                 return kept;
+            }
+        }
+    }
+
+    /// Until the writer said so; returns the acknowledgements heard meanwhile.
+    fn wait_until_refused(&self, refused: bool) -> Vec<(u64, bool)> {
+        let mut heard = Vec::new();
+        loop {
+            match self.next_told() {
+                Told::Recorded(upto, kept) => heard.push((upto, kept)),
+                Told::Refused(now) if now == refused => return heard,
+                Told::Refused(_) => {}
             }
         }
     }

@@ -249,9 +249,7 @@ impl Wire {
         let mut live = bound.filter(|binding| binding.expires > wall_of(now));
         let same =
             |binding: &Arc<Binding>| binding.flow.remote == flow.remote && binding.flow.connection == flow.connection;
-        verdict.hold(live.any(|binding| same(binding)), "calls go to live bindings", || {
-            format!("{} on {:?}", msg.title(), flow.remote)
-        });
+        verdict.hold(live.any(same), "calls go to live bindings", || format!("{} on {:?}", msg.title(), flow.remote));
     }
 
     /// At rest: whoever sent a request has got its final response.
