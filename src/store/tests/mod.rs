@@ -3,7 +3,6 @@
 mod directory;
 mod faults;
 mod journal;
-mod kill;
 mod records;
 
 use crate::base::cause::Cause;
