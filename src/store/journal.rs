@@ -291,6 +291,8 @@ impl Appender {
             // The old file may have room where there is none for a new one.
             Err(e) => return if self.torn { Err(e) } else { Ok(()) },
         };
+        // What the old file holds may not have been forced to the disk yet.
+        self.sync()?;
         self.file = file;
         self.length = HEADER as u64;
         self.torn = false;

@@ -42,7 +42,8 @@ const STALL: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub struct WriterConfig {
-    /// Bring each group to the disk itself, right after it was acknowledged: then a power cut loses at most the last group.
+    /// Force records to the disk: registrations right after they were acknowledged, call records within a second. A power
+    /// cut then loses at most the last group of the one and the last second of the other.
     pub fdatasync: bool,
     /// Under load, one write for all records of this time.
     pub group: Duration,
@@ -426,7 +427,9 @@ impl JournalThread {
         if self.held.is_empty() && !refused && self.write(group.iter().map(|record| &record.body)) {
             self.shared.kept(upto, count);
             self.shared.wake_drain();
-            self.unsynced.get_or_insert_with(Instant::now);
+            if self.config.fdatasync {
+                self.unsynced.get_or_insert_with(Instant::now);
+            }
             if group.iter().any(|record| matches!(record.body, RecordBody::Binding(_) | RecordBody::Unbound { .. })) {
                 self.sync();
             }

@@ -106,6 +106,7 @@ fn the_same_journal_replayed_again_changes_nothing() {
     std::fs::write(&segment, &journal).unwrap();
     let again = recover(&store);
     assert_eq!((again.replayed, again.closed_calls), (0, 0));
+    drop(again);
     // And as if the database's note of its position had not been made.
     std::fs::write(&segment, &journal).unwrap();
     block_on(sqlx::query("UPDATE meta SET value = 0 WHERE key = 'journal_applied'").execute(store.pool())).unwrap();
