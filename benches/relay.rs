@@ -45,7 +45,7 @@ struct Arguments {
 fn main() {
     let arguments = arguments();
     println!(
-        "calls  packets/s  µs CPU/packet  core  ksoftirqd  wake-ups/s  delay p50 µs   p99 µs   p99.9 µs   max µs  lost"
+        "calls  packets/s  µs CPU/packet  core  ksoftirqd  wake-ups/s  delay p50 µs   p99 µs   p99.9 µs   max µs  lost  late p99.9  late max"
     );
     for calls in arguments.calls {
         measure(calls, arguments.seconds, arguments.threads);
