@@ -11,6 +11,7 @@
 use crate::base::cause::Cause;
 use crate::base::ids::LegId;
 use crate::base::limits;
+use crate::base::mutant::{self, Mutant};
 use crate::engine::app::{Action, App, AppEvent, Cx, Next};
 use crate::engine::config::Redirects;
 
@@ -116,7 +117,7 @@ impl Dial {
             cx.ask(Action::Drop { leg, cause: Cause::AnsweredElsewhere });
             return Next::Stay;
         };
-        for other in open.iter().filter(|other| **other != leg) {
+        for other in open.iter().filter(|other| **other != leg && !mutant::on(Mutant::ForkNotCancelled)) {
             cx.ask(Action::Drop { leg: *other, cause: Cause::AnsweredElsewhere });
         }
         cx.ask(Action::StopTimer { tag: RING });

@@ -4,6 +4,7 @@ pub mod cause;
 pub mod ids;
 pub mod limits;
 pub mod map;
+pub mod mutant;
 pub mod now;
 pub mod rng;
 pub mod timers;

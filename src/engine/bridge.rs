@@ -5,10 +5,11 @@
 
 use crate::base::cause::Cause;
 use crate::base::ids::{CallId, LegId, PortId, TransactionId};
+use crate::base::mutant::{self, Mutant};
 use crate::engine::Engine;
 use crate::engine::event::{CallState, EventBody};
 use crate::engine::io::Output;
-use crate::engine::leg::{Exchange, Leg};
+use crate::engine::leg::{Exchange, Leg, State};
 use crate::engine::media::{MediaCommand, Stream};
 use crate::engine::negotiate::{self, Held};
 use crate::engine::ports::User;
@@ -199,6 +200,7 @@ impl Engine {
     pub(super) fn release_ports(&mut self, leg: LegId) {
         let Some(leg) = self.legs.get_mut(&leg) else { return };
         let (id, call) = (leg.id, leg.call);
+        let unanswered = leg.state == State::Outgoing;
         let grants = std::mem::take(&mut leg.ports);
         leg.wired.clear();
         if let Some(call) = self.calls.get_mut(&call) {
@@ -206,6 +208,9 @@ impl Engine {
         }
         self.unhook(call, id);
         for grant in grants {
+            if mutant::on(Mutant::PortLeaked) && unanswered {
+                continue;
+            }
             self.ports.release(grant, &mut self.core.io.out);
         }
     }

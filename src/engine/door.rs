@@ -7,6 +7,7 @@ use super::auth::Verdict;
 use super::registrar::Change;
 use crate::base::cause::Cause;
 use crate::base::ids::{ConnectionId, LegId, RecordSeq, TenantId, TransactionId};
+use crate::base::mutant::{self, Mutant};
 use crate::base::now::Micros;
 use crate::directory::{Directory, Extension, Tenant};
 use crate::engine::dialog::DialogKey;
@@ -289,6 +290,9 @@ impl Engine {
                     last = self.core.io.record(record.clone());
                 }
                 let extension = extension.number.clone();
+                if mutant::on(Mutant::RegisteredTooSoon) {
+                    self.answer_register(tx, &flow, request, &tenant, &extension);
+                }
                 let waiting = Waiting { tx, flow, request: request.clone(), tenant, extension, change };
                 self.waiting.insert(last, waiting);
             }

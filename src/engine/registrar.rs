@@ -17,6 +17,7 @@ mod journal;
 mod table;
 
 use crate::base::ids::{ConnectionId, TenantId};
+use crate::base::mutant::{self, Mutant};
 use crate::base::now::{Micros, Now};
 use crate::engine::config::RegistrationLimits;
 use crate::engine::flow::Flow;
@@ -88,7 +89,8 @@ impl Registrar {
                     }
                     if contact.expires > 0 {
                         let binding = request.binding(contact, (tenant, extension), current, now, flow);
-                        let deadline = now.mono + Duration::from_secs(u64::from(contact.expires));
+                        let late = if mutant::on(Mutant::ExpiredCalled) { 4 } else { 1 };
+                        let deadline = now.mono + Duration::from_secs(u64::from(contact.expires)) * late;
                         changes.push((contact.key.clone(), Some(Slot::new(Arc::new(binding), deadline))));
                     } else if current.is_some() {
                         changes.push((contact.key.clone(), None));
@@ -210,6 +212,9 @@ impl Registrar {
 
     /// A dead connection takes its contacts with it.
     pub fn flow_closed(&mut self, connection: ConnectionId) -> Vec<Gone> {
+        if mutant::on(Mutant::DeadFlowKept) {
+            return Vec::new();
+        }
         self.pending.forget(|binding| binding.flow.connection == Some(connection));
         self.table.remove_connection(connection).iter().map(|slot| gone(&slot.binding)).collect()
     }

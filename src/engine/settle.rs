@@ -3,11 +3,13 @@
 use super::Engine;
 use super::audit::{Audit, CallAudit, LegAudit};
 use super::core::TimerKey;
+use crate::base::cause::Cause;
 use crate::base::ids::{CallId, LegId};
+use crate::base::mutant::{self, Mutant};
 use crate::engine::call::Call;
 use crate::engine::event::{EventBody, Snapshot};
 use crate::engine::leg::{Leg, State};
-use crate::engine::record::RecordBody;
+use crate::engine::record::{Cdr, RecordBody};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +24,8 @@ impl Engine {
         let ready = call.leaving == 0 || late;
         if call.is_over() && ready && !call.recorded {
             call.recorded = true;
-            if let Some(cdr) = call.record().map(Arc::new) {
+            let secret = |cdr: &Cdr| mutant::on(Mutant::CancelledUnrecorded) && cdr.cause == Cause::Cancelled;
+            if let Some(cdr) = call.record().filter(|cdr| !secret(cdr)).map(Arc::new) {
                 let cause = cdr.cause;
                 self.core.io.record(RecordBody::CallEnded(cdr.clone()));
                 self.core.io.event(EventBody::CallEnded { call: id, cause, cdr: Some(cdr) });

@@ -6,6 +6,8 @@ mod coverage;
 mod daemon;
 mod journal;
 mod ladder;
+#[cfg(feature = "mutants")]
+mod mutants;
 mod nat;
 mod network;
 mod oracle;
@@ -22,7 +24,7 @@ mod world;
 use run::{Campaign, campaign, explain, run};
 
 /// How many offices `cargo test` runs, unless `SIM_SEEDS` says otherwise.
-const OFFICES: u64 = 300;
+const OFFICES: u64 = 1_000;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -34,6 +36,7 @@ fn once_failed() -> Vec<u64> {
     lines.filter_map(|line| line.split(['#', ' ']).next()?.trim().parse().ok()).collect()
 }
 
+#[cfg(not(feature = "mutants"))]
 #[test]
 fn seeds_that_once_failed_pass() {
     let failed: Vec<String> = once_failed()
@@ -45,6 +48,7 @@ fn seeds_that_once_failed_pass() {
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
+#[cfg(not(feature = "mutants"))]
 #[test]
 fn offices_keep_every_rule() {
     let plan = Campaign {
@@ -65,6 +69,7 @@ fn offices_keep_every_rule() {
     assert!(outcome.tally.answered > outcome.runs, "hardly any call was answered: {:?}", outcome.tally);
 }
 
+#[cfg(not(feature = "mutants"))]
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in [2, 3, 5, 7, 11] {
@@ -74,6 +79,7 @@ fn the_same_seed_gives_the_same_run() {
 }
 
 /// Replays `SIM_SEED` with every message in full.
+#[cfg(not(feature = "mutants"))]
 #[test]
 fn one_seed() {
     let Some(seed) = number("SIM_SEED") else { return };

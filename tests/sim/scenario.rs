@@ -187,7 +187,9 @@ impl Scenario {
             let phone = rng.below(phones) as usize;
             let fault = match self.mood {
                 Mood::Breakage => match rng.below(7) {
-                    0 | 1 => Fault::Crash { phone, off: rng.range(1, 20_000) * MS },
+                    0 => Fault::Crash { phone, off: rng.range(1, 20_000) * MS },
+                    // Long enough for its registration to run out.
+                    1 => Fault::Crash { phone, off: rng.range(1, 200) * SECOND },
                     2 => Fault::Partition { phone, lasts: rng.range(100, 40_000) * MS },
                     3 => Fault::PartitionServer { lasts: rng.range(100, 20_000) * MS },
                     4 => Fault::Rebind { nat: phone },

@@ -20,6 +20,7 @@ mod uas;
 
 use crate::base::cause::Cause;
 use crate::base::ids::{CallId, LegId, TransactionId};
+use crate::base::mutant::{self, Mutant};
 use crate::base::timers::TimerId;
 use crate::engine::core::{Core, TimerKey, reason};
 use crate::engine::dialog::Dialog;
@@ -520,7 +521,7 @@ impl Leg {
         for early in self.early.drain(..) {
             core.dialogs.remove(&early.dialog.key);
         }
-        if let Some(dialog) = &self.dialog {
+        if let Some(dialog) = self.dialog.as_ref().filter(|_| !mutant::on(Mutant::DialogKept)) {
             core.dialogs.remove(&dialog.key);
         }
         for (_, purpose) in self.pending.drain(..) {

@@ -3,6 +3,7 @@
 use super::uas::finish;
 use super::{Exchange, Leg, LegEvent, State};
 use crate::base::ids::TransactionId;
+use crate::base::mutant::{self, Mutant};
 use crate::engine::core::Core;
 use crate::proto::sip::message::Message;
 use bytes::Bytes;
@@ -44,7 +45,7 @@ impl Leg {
             return self.retry_later(core, tx, request);
         }
         let ours = self.outgoing.is_some() || self.exchange != Exchange::Idle;
-        if ours || self.state != State::Up {
+        if ours && !mutant::on(Mutant::GlareAccepted) || self.state != State::Up {
             return self.respond_plain(core, tx, request, 491);
         }
         if Leg::interval_too_small(core, request) {

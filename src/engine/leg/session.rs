@@ -3,6 +3,7 @@
 
 use super::{Exchange, Leg, LegEvent, LegTimer, Purpose, State};
 use crate::base::cause::Cause;
+use crate::base::mutant::{self, Mutant};
 use crate::base::timers::TimerId;
 use crate::engine::core::Core;
 use crate::proto::sip::headers::Refresher;
@@ -100,7 +101,7 @@ impl Leg {
 
     pub(super) fn refresh(&mut self, core: &mut Core) {
         self.session.timer = None;
-        if self.state != State::Up {
+        if self.state != State::Up || mutant::on(Mutant::SessionNotRefreshed) {
             return;
         }
         let busy = self.outgoing.is_some() || self.asked.is_some() || self.unacked.is_some();
@@ -152,7 +153,7 @@ impl Leg {
 
     pub(super) fn session_expired(&mut self, core: &mut Core) {
         self.session.timer = None;
-        if self.state == State::Up {
+        if self.state == State::Up && !mutant::on(Mutant::SessionNeverExpires) {
             core.io.decide(self.call, format!("{} did not refresh its session", self.number));
             core.say(self.id, LegEvent::Ended { cause: Cause::SessionExpired });
         }

@@ -8,6 +8,7 @@ use super::{ALLOW, Abilities, Exchange, Leg, LegEvent, LegTimer, Purpose, State}
 use crate::base::cause::Cause;
 use crate::base::ids::{CallId, LegId, TransactionId};
 use crate::base::limits;
+use crate::base::mutant::{self, Mutant};
 use crate::engine::core::{Core, reason};
 use crate::engine::dialog::Dialog;
 use crate::engine::flow::Flow;
@@ -217,6 +218,9 @@ impl Leg {
             return false;
         }
         early.rseq = Some(rseq);
+        if mutant::on(Mutant::NoPrack) {
+            return true;
+        }
         let mut draft = early.dialog.request(&mut core.io, &mut core.tx, &self.flow, Method::Prack);
         draft.writer.header_fmt("RAck", format_args!("{rseq} {cseq} INVITE"));
         let id = self.send(core, draft, None);
@@ -227,6 +231,7 @@ impl Leg {
     fn on_first_2xx(&mut self, core: &mut Core, response: &Message) {
         let Some(outgoing) = self.outgoing.take() else { return };
         if let Some(at) = self.early_dialog(core, response) {
+            let at = if mutant::on(Mutant::EarlyTagMixed) { 0 } else { at };
             let early = self.early.swap_remove(at);
             self.confirm(core, early, response);
         } else if let Ok(dialog) = Dialog::of_response(response, b"") {
@@ -275,7 +280,9 @@ impl Leg {
     fn confirm(&mut self, core: &mut Core, early: Early, response: &Message) {
         let Early { mut dialog, answer, rseq } = early;
         // The route set is that of the 2xx (RFC 3261 §13.2.2.4); the sequence goes on.
-        if let Ok(mut confirmed) = Dialog::of_response(response, dialog.target()) {
+        if let (Ok(mut confirmed), false) =
+            (Dialog::of_response(response, dialog.target()), mutant::on(Mutant::EarlyTagMixed))
+        {
             confirmed.local_cseq = confirmed.local_cseq.max(dialog.local_cseq);
             confirmed.remote_cseq = dialog.remote_cseq;
             dialog = confirmed;

@@ -4,6 +4,7 @@
 use super::{ALLOW, Abilities, Exchange, Leg, LegEvent, LegTimer, State};
 use crate::base::cause::Cause;
 use crate::base::ids::{CallId, LegId, TransactionId};
+use crate::base::mutant::{self, Mutant};
 use crate::base::timers::{Lane, TimerId};
 use crate::engine::core::{Core, TimerKey, reason};
 use crate::engine::dialog::{Dialog, NoDialog};
@@ -181,7 +182,12 @@ impl Leg {
         if let Some(timer) = incoming.reliable.and_then(|reliable| reliable.again) {
             core.io.timers.cancel(timer);
         }
-        self.respond(core, incoming.tx, cause.status(), writer.finish());
+        let bytes = writer.finish();
+        if mutant::on(Mutant::TwoFinals) && cause == Cause::Cancelled {
+            let bytes = self.reply(core, &incoming.request, 480).finish();
+            core.io.out.push(crate::engine::io::Output::Send { flow: self.flow, bytes, key: None });
+        }
+        self.respond(core, incoming.tx, cause.status(), bytes);
         self.closed(core);
     }
 
@@ -220,7 +226,7 @@ impl Leg {
     }
 
     pub(super) fn repeat_2xx(&mut self, core: &mut Core) {
-        let Some(unacked) = &mut self.unacked else { return };
+        let Some(unacked) = self.unacked.as_mut().filter(|_| !mutant::on(Mutant::AnswerSentOnce)) else { return };
         let bytes = unacked.bytes.clone();
         unacked.interval = (unacked.interval * 2).min(core.io.config.timers.t2);
         let interval = unacked.interval;

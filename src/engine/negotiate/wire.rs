@@ -2,6 +2,7 @@
 
 use super::{LegSdp, describe, direction};
 use crate::base::ids::PortId;
+use crate::base::mutant::{self, Mutant};
 use crate::engine::media::{PayloadMap, Remote, Sink, Stream};
 use crate::proto::sdp::{Format, Media, Sdp};
 
@@ -54,7 +55,7 @@ fn towards_peer(stream: &mut Stream, local: &Sdp, remote: &Sdp, line: usize) {
         return;
     }
     let both = direction(local, ours).mirrored().and(direction(remote, theirs));
-    stream.send = both.receives();
+    stream.send = both.receives() || mutant::on(Mutant::HoldIgnored);
     stream.receive = both.sends();
     stream.remote = remote.rtp_of(theirs).zip(remote.rtcp_of(theirs)).map(|(rtp, rtcp)| Remote { rtp, rtcp });
 }
@@ -80,6 +81,7 @@ fn map<'a>(payloads: &mut PayloadMap, from: impl IntoIterator<Item = &'a Format>
     for format in from {
         let target = to.formats.iter().find(|target| target.same_codec(format));
         if let Some((from, to)) = format.number().zip(target.and_then(|target| target.number())) {
+            let (from, to) = if mutant::on(Mutant::PayloadsSwapped) { (to, from) } else { (from, to) };
             payloads.set(from, to);
         }
     }

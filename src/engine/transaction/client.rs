@@ -5,6 +5,7 @@ use super::{Happening, Owner, Transactions, send};
 use crate::base::cause::Cause;
 use crate::base::ids::TransactionId;
 use crate::base::limits;
+use crate::base::mutant::{self, Mutant};
 use crate::base::now::Micros;
 use crate::base::timers::{Lane, TimerId};
 use crate::engine::core::{Io, TimerKey};
@@ -57,12 +58,14 @@ impl Transactions {
     /// Begins a request with its Via and Max-Forwards.
     pub fn draft(&mut self, io: &mut Io, flow: &Flow, method: Method<'_>, uri: &[u8], max_forwards: u8) -> Draft {
         let id = self.issue();
-        let secret = io.rng.token::<12>();
+        let reused = mutant::on(Mutant::BranchReused);
+        let secret = if reused { *b"always..same" } else { io.rng.token::<12>() };
+        let shown = if reused { id.0 & !1 } else { id.0 };
         let mut writer = Writer::request(method, uri);
         let address = io.our_address(flow);
         let transport = flow.transport.via();
         let random = std::str::from_utf8(&secret).unwrap_or_default();
-        writer.header_fmt("Via", format_args!("SIP/2.0/{transport} {address};rport;branch=z9hG4bK{:x}-{random}", id.0));
+        writer.header_fmt("Via", format_args!("SIP/2.0/{transport} {address};rport;branch=z9hG4bK{shown:x}-{random}"));
         writer.header_fmt("Max-Forwards", format_args!("{max_forwards}"));
         Draft { id, secret, writer }
     }
@@ -78,11 +81,14 @@ impl Transactions {
         request: Bytes,
     ) {
         let (id, secret) = draft;
+        let patient = mutant::on(Mutant::RequestNeverGivenUp) && !invite;
         let reliable = flow.transport.is_reliable();
         let interval = self.timers.t1;
         let until = io.now.mono + self.timers.t1 * 64;
         let again = (!reliable).then(|| io.timers.set(io.now.mono + interval, TimerKey::Retransmit(id)));
-        io.timers.set_fixed(Lane::Long, until, TimerKey::Expire(id));
+        if !patient {
+            io.timers.set_fixed(Lane::Long, until, TimerKey::Expire(id));
+        }
         send(io, flow, request.clone(), id);
         let client = Client {
             owner,
@@ -181,7 +187,7 @@ impl Transactions {
                 client.state = State::Completed;
                 if client.invite {
                     let ack = sibling(&client.request, Method::Ack, Some(&message)).map(|mut ack| ack.finish());
-                    if let Some(ack) = &ack {
+                    if let (Some(ack), false) = (&ack, mutant::on(Mutant::RefusalNotAcknowledged)) {
                         send(io, client.flow, ack.clone(), id);
                     }
                     client.ack = ack;
@@ -195,7 +201,7 @@ impl Transactions {
                 Happening::Response { tx: id, owner, flow, message }
             }
             (State::Completed, 300..=699) => {
-                if let Some(ack) = client.ack.clone() {
+                if let (Some(ack), false) = (client.ack.clone(), mutant::on(Mutant::RefusalNotAcknowledged)) {
                     send(io, client.flow, ack, id);
                 }
                 Happening::Nothing
