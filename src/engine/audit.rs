@@ -17,7 +17,7 @@ pub struct Audit {
     pub timers: usize,
     pub bindings: usize,
     /// REGISTERs that wait for the journal.
-    pub registrations_pending: usize,
+    pub waiting_for_journal: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -4,7 +4,7 @@
 
 use super::Engine;
 use super::auth::Verdict;
-use super::registrar::Change;
+use super::waiting::{Registration, Waiting};
 use crate::base::cause::Cause;
 use crate::base::ids::{ConnectionId, LegId, RecordSeq, TenantId, TransactionId};
 use crate::base::mutant::{self, Mutant};
@@ -21,16 +21,6 @@ use crate::proto::sip::method::Method;
 use crate::proto::sip::name::Name;
 use crate::proto::sip::uri::{Scheme, Uri};
 use std::sync::Arc;
-
-/// A REGISTER whose answer waits for the journal.
-pub(super) struct Waiting {
-    tx: TransactionId,
-    flow: Flow,
-    request: Message,
-    tenant: Arc<Tenant>,
-    extension: Box<str>,
-    change: Change,
-}
 
 /// Option tags we know, for Require (RFC 3261 §8.2.2.3).
 const KNOWN_OPTIONS: [&str; 5] = ["100rel", "timer", "path", "outbound", "replaces"];
@@ -293,42 +283,20 @@ impl Engine {
                 if mutant::on(Mutant::RegisteredTooSoon) {
                     self.answer_register(tx, &flow, request, &tenant, &extension);
                 }
-                let waiting = Waiting { tx, flow, request: request.clone(), tenant, extension, change };
-                self.waiting.insert(last, waiting);
+                let waiting = Registration { tx, flow, request: request.clone(), tenant, extension, change };
+                self.waiting.insert(last, Waiting::Registration(waiting));
             }
         }
     }
 
-    /// The journal has spoken about every record up to `upto`.
-    pub(super) fn on_recorded(&mut self, upto: RecordSeq, kept: bool) {
-        while let Some(entry) = self.waiting.first_entry().filter(|entry| *entry.key() <= upto) {
-            let Waiting { tx, flow, request, tenant, extension, change } = entry.remove();
-            if !kept {
-                self.registrar.rollback(change);
-                self.core.shed(tx, &request, &flow, Cause::NoRecords);
-                continue;
-            }
-            self.registrar.commit(change);
-            if !self.still_known(&tenant, &extension) {
-                self.core.refuse(tx, &request, &flow, 403);
-                continue;
-            }
-            self.answer_register(tx, &flow, &request, &tenant, &extension);
-            self.show_contacts(&tenant, &extension);
-        }
-    }
-
-    /// Whether an extension is what it was when its REGISTER was authenticated: it may have been deleted or have got
-    /// another password while the journal wrote.
-    fn still_known(&self, then: &Tenant, number: &str) -> bool {
-        let now = self.directory.tenant(then.id).and_then(|tenant| tenant.extension(number));
-        match (now, then.extension(number)) {
-            (Some(now), Some(then)) => now.secret == then.secret,
-            _ => false,
-        }
-    }
-
-    fn answer_register(&mut self, tx: TransactionId, flow: &Flow, request: &Message, tenant: &Tenant, extension: &str) {
+    pub(super) fn answer_register(
+        &mut self,
+        tx: TransactionId,
+        flow: &Flow,
+        request: &Message,
+        tenant: &Tenant,
+        extension: &str,
+    ) {
         let tag = self.core.io.rng.token::<12>();
         let mut writer = self.core.reply(request, flow, 200, Some(&tag));
         self.registrar.write_answer(self.core.io.now, tenant.id, extension, request, &mut writer);
@@ -336,7 +304,7 @@ impl Engine {
         self.core.tx.respond(&mut self.core.io, tx, 200, writer.finish());
     }
 
-    fn show_contacts(&mut self, tenant: &Tenant, extension: &str) {
+    pub(super) fn show_contacts(&mut self, tenant: &Tenant, extension: &str) {
         let contacts = self.registrar.contacts(tenant.id, extension, self.core.io.now).count();
         let (tenant, extension) = (tenant.id, extension.into());
         self.core.io.event(if contacts > 0 {

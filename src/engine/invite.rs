@@ -2,7 +2,7 @@
 //! ask for becomes legs, answers and hang-ups.
 
 use crate::base::cause::{Cause, phrase};
-use crate::base::ids::{CallId, LegId, TransactionId};
+use crate::base::ids::{CallId, LegId, RecordSeq, TransactionId};
 use crate::base::limits;
 use crate::directory::{Extension, Tenant};
 use crate::engine::Engine;
@@ -15,6 +15,8 @@ use crate::engine::flow::Flow;
 use crate::engine::leg::{Invite, Leg};
 use crate::engine::record::{Binding, RecordBody};
 use crate::engine::registrar::Registrar;
+use crate::engine::waiting::Waiting;
+use crate::proto::sdp::Sdp;
 use crate::proto::sip::message::Message;
 use crate::proto::sip::name::Name;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +31,7 @@ const CARRIED: [(Name, &str); 4] = [
 ];
 
 impl Engine {
-    /// Begins the call of an authenticated extension.
+    /// Takes the INVITE of an authenticated extension: the call begins when the journal has it.
     pub(super) fn begin_call(
         &mut self,
         tx: TransactionId,
@@ -62,31 +64,35 @@ impl Engine {
             carried: carried(request),
         };
         let epoch = self.core.io.config.epoch;
-        let mut call = Call::new(self.core.io.now, id, epoch, leg_id, tenant.clone(), party);
-        self.announce(&call, leg_id, &flow, request);
+        let call = Call::new(self.core.io.now, id, epoch, leg_id, tenant.clone(), party);
+        let record = self.announce(&call, leg_id, &flow, request);
         leg.trying(&mut self.core);
-        let taken = leg.take_offer(&mut self.core, offer.clone());
         self.legs.insert(leg_id, leg);
-        call.explanation = taken.err().map(|why| why.to_string().into());
-        let usable = call.explanation.is_none();
         self.calls.insert(id, call);
-        if !usable {
+        self.waiting.insert(record, Waiting::Call(id, offer));
+    }
+
+    /// Gives the call to the app that its number leads to, unless its caller has gone meanwhile.
+    pub(super) fn start_call(&mut self, id: CallId, offer: Option<Sdp>) {
+        let Some(call) = self.calls.get_mut(&id).filter(|call| !call.is_over()) else { return };
+        let caller = call.caller;
+        if let Some(leg) = self.legs.get_mut(&caller)
+            && let Err(why) = leg.take_offer(&mut self.core, offer.clone())
+        {
+            call.explanation = Some(why.to_string().into());
             return self.finish(id, Cause::NotAcceptable);
         }
+        call.app = Some((self.start_app)(&call.tenant, &call.to));
         if let Some(offer) = offer
-            && !self.ensure_ports(leg_id, &offer)
+            && !self.ensure_ports(caller, &offer)
         {
             return self.finish(id, Cause::Congestion);
-        }
-        let app = (self.start_app)(tenant, dialled);
-        if let Some(call) = self.calls.get_mut(&id) {
-            call.app = Some(app);
         }
         self.run_app(id, AppEvent::Start);
     }
 
-    fn announce(&mut self, call: &Call, leg: LegId, flow: &Flow, request: &Message) {
-        self.core.io.record(RecordBody::CallStarted(Arc::new(call.start_record())));
+    fn announce(&mut self, call: &Call, leg: LegId, flow: &Flow, request: &Message) -> RecordSeq {
+        let record = self.core.io.record(RecordBody::CallStarted(Arc::new(call.start_record())));
         self.core.io.event(EventBody::CallStarted {
             call: call.id,
             call_id: call.public.clone(),
@@ -95,6 +101,7 @@ impl Engine {
             to: call.to.clone(),
         });
         self.core.io.trace_received(call.id, leg, flow, request);
+        record
     }
 
     fn refuse_body(&mut self, tx: TransactionId, flow: &Flow, request: &Message) {
@@ -105,7 +112,13 @@ impl Engine {
     /// Lets the call's app react, and does what it asks for.
     pub(super) fn run_app(&mut self, id: CallId, event: AppEvent) {
         let Some(call) = self.calls.get_mut(&id).filter(|call| !call.is_over()) else { return };
-        let Some(mut app) = call.app.take() else { return };
+        let Some(mut app) = call.app.take() else {
+            // The caller of a call that has not begun.
+            if let AppEvent::Ended { cause, .. } = event {
+                self.finish(id, cause);
+            }
+            return;
+        };
         let tenant = call.tenant.clone();
         let (from, dialled, caller) = (call.from.clone(), call.to.clone(), call.caller);
         let view = Registered { registrar: &self.registrar, io: &self.core.io };

@@ -28,6 +28,7 @@ mod relay;
 mod settle;
 pub mod target;
 mod transaction;
+mod waiting;
 
 use crate::base::cause::Cause;
 use crate::base::ids::{CallId, LegId, RecordSeq};
@@ -40,7 +41,6 @@ use auth::Auth;
 use call::Call;
 use config::EngineConfig;
 use core::{Core, TimerKey};
-use door::Waiting;
 use event::EventBody;
 use io::{Command, CommandResult, Input, Output};
 use leg::{Leg, LegEvent};
@@ -52,6 +52,7 @@ use settle::SETTLE;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use transaction::{Happening, Owner};
+use waiting::Waiting;
 
 /// Makes the app a dialled number begins with. Given to the engine, which knows no features.
 pub type StartApp = fn(&Tenant, &str) -> Box<dyn App>;
@@ -66,7 +67,7 @@ pub struct Engine {
     calls: BTreeMap<CallId, Call>,
     ports: Ports,
     relays: Map<u64, Relay>,
-    /// REGISTERs whose answer waits for the journal, in the order of their records.
+    /// What waits for the journal, by its last record.
     waiting: BTreeMap<RecordSeq, Waiting>,
     draining: bool,
     records_refused: bool,
@@ -133,7 +134,7 @@ impl Engine {
         timers.into_iter().chain(bindings).min()
     }
 
-    /// Whether an answer is held back until the journal has its record: then `Input::Recorded` is urgent.
+    /// Whether a call or an answer is held back until the journal has its record: then `Input::Recorded` is urgent.
     pub fn awaits_records(&self) -> bool {
         !self.waiting.is_empty()
     }

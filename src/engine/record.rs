@@ -7,7 +7,7 @@ use crate::base::now::Timestamp;
 use crate::engine::flow::Flow;
 use std::sync::Arc;
 
-/// A record on its way to the journal. The engine waits for `Input::Recorded` only where it says so (registrations).
+/// A record on its way to the journal. Registrations and the beginnings of calls wait for `Input::Recorded`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Record {
     pub seq: RecordSeq,

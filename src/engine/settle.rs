@@ -65,7 +65,7 @@ impl Engine {
             client_transactions: self.core.tx.clients(),
             timers: self.core.io.timers.len(),
             bindings: self.registrar.len(),
-            registrations_pending: self.waiting.len(),
+            waiting_for_journal: self.waiting.len(),
             ..Audit::default()
         };
         for call in self.calls.values() {

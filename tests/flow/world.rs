@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use strowger::base::cause::Cause;
-use strowger::base::ids::{ConnectionId, ListenerId, PortId, TenantId, Token, TransactionId};
+use strowger::base::ids::{ConnectionId, ListenerId, PortId, RecordSeq, TenantId, Token, TransactionId};
 use strowger::base::now::{Micros, Now, Timestamp};
 use strowger::directory::plan::Plan;
 use strowger::directory::{Directory, Extension, Secret, Tenant};
@@ -37,6 +37,9 @@ pub struct World {
     now: Micros,
     phones: Vec<Phone>,
     queue: VecDeque<Input>,
+    /// Records wait for a step to be acknowledged.
+    is_journal_slow: bool,
+    unwritten: Option<RecordSeq>,
     lines: Vec<Line>,
     names: Names,
     /// What each phone was sent last, to mark repetitions.
@@ -71,6 +74,8 @@ impl World {
             now: Micros(0),
             phones: Vec::new(),
             queue: VecDeque::new(),
+            is_journal_slow: false,
+            unwritten: None,
             lines: Vec::new(),
             names: Names::default(),
             sent_to: BTreeMap::new(),
@@ -99,6 +104,12 @@ impl World {
             ["hang", "up", "all"] => self.command(Command::HangUpAll { cause: Cause::Draining }),
             ["remove", extension] => self.remove(extension),
             ["journal", "full"] => self.hand(Input::RecordsRefused(true)),
+            ["journal", "slow"] => {
+                self.is_journal_slow = true;
+                Ok(())
+            }
+            ["journal", "has", "it"] => self.journal_speaks(true),
+            ["journal", "lost", "it"] => self.journal_speaks(false),
             ["journal", "works"] => self.hand(Input::RecordsRefused(false)),
             [name, "unreachable"] => {
                 let at = self.phone(name)?;
@@ -279,6 +290,11 @@ impl World {
         Ok(())
     }
 
+    fn journal_speaks(&mut self, kept: bool) -> Result<(), String> {
+        self.is_journal_slow = false;
+        self.unwritten.take().map_or(Ok(()), |upto| self.hand(Input::Recorded { upto, kept }))
+    }
+
     fn take(&mut self, output: Output) -> Result<(), String> {
         match output {
             Output::Send { flow, bytes, key } => self.deliver(flow, bytes, key)?,
@@ -286,7 +302,11 @@ impl World {
                 if let RecordBody::CallEnded(cdr) = &record.body {
                     self.remark(cdr_line(cdr));
                 }
-                self.queue.push_back(Input::Recorded { upto: record.seq, kept: true });
+                if self.is_journal_slow {
+                    self.unwritten = Some(record.seq);
+                } else {
+                    self.queue.push_back(Input::Recorded { upto: record.seq, kept: true });
+                }
             }
             Output::Media(MediaCommand::Set { port, stream }) => _ = self.streams.insert(port, stream),
             Output::Media(MediaCommand::Release { port }) => {

@@ -79,7 +79,7 @@ pub fn judge_emptiness(audit: &Audit, verdict: &mut Verdict) {
     let rule = "an empty office leaves nothing behind";
     let transactions = (audit.server_transactions, audit.client_transactions);
     verdict.hold(transactions == (0, 0), rule, || format!("{transactions:?} transactions"));
-    verdict.hold(audit.registrations_pending == 0, rule, || "a REGISTER waits for the journal".into());
+    verdict.hold(audit.waiting_for_journal == 0, rule, || "a REGISTER waits for the journal".into());
     verdict.hold(audit.bindings == 0, rule, || format!("{} bindings", audit.bindings));
     verdict.hold(audit.timers == 0, rule, || format!("{} timers", audit.timers));
 }

@@ -190,11 +190,15 @@ impl Phone {
         if client.state == State::Done {
             return;
         }
+        let is_first = client.state != State::Proceeding;
         client.state = State::Proceeding;
         if let (Purpose::Invite(call), true) = (client.purpose.clone(), key.method == "INVITE") {
-            let (retransmit, timeout) = (client.retransmit.take(), client.timeout.take());
-            self.disarm(retransmit);
-            self.disarm(timeout);
+            // A late copy does not stop the wait of a CANCEL for its final response.
+            if is_first {
+                let (retransmit, timeout) = (client.retransmit.take(), client.timeout.take());
+                self.disarm(retransmit);
+                self.disarm(timeout);
+            }
             self.on_ringing(call, msg);
         } else if client.purpose == Purpose::Attack && msg.code() != Some(100) {
             let started = client.started;
