@@ -25,6 +25,9 @@ use std::time::Duration;
 
 /// The shortest time between two tries to bind a pair.
 const RETRY: Duration = Duration::from_secs(1);
+/// A pair rests that long at least, even when calls would be refused for want of it: what a phone still sends after its
+/// BYE is nearly always here by then, and what comes later is told apart by where it comes from.
+const SHORTEST_REST: Duration = Duration::from_secs(1);
 
 /// A port its thread has let go of, and when.
 pub struct Released {
@@ -119,7 +122,8 @@ impl<E: Fn(MediaEvent)> Pool<E> {
         Ok(())
     }
 
-    /// A port to grant: one that has rested, else one never used, else one another program may have left.
+    /// A port to grant: one that has rested, else one never used, else one another program may have left, else the one
+    /// that has rested longest.
     fn next(&mut self, address: usize, now: Micros) -> Result<PortId, Dry> {
         let stock = &mut self.stock[address];
         if let Some(port) = due(&mut stock.resting, now) {
@@ -146,8 +150,14 @@ impl<E: Fn(MediaEvent)> Pool<E> {
                 }
             }
         }
-        let refused = stock.refused.front().filter(|_| self.bound < self.policy.most);
-        Err(Dry([stock.resting.front(), refused].into_iter().flatten().map(|(at, _)| *at).min()))
+        // The times in the queue are those of a whole rest.
+        let early = self.policy.rest.saturating_sub(SHORTEST_REST);
+        if let Some(port) = due(&mut stock.resting, now + early) {
+            return Ok(port);
+        }
+        let refused = stock.refused.front().filter(|_| self.bound < self.policy.most).map(|(at, _)| *at);
+        let resting = stock.resting.front().map(|(at, _)| Micros(at.0 - early.as_micros() as u64));
+        Err(Dry([resting, refused].into_iter().flatten().min()))
     }
 
     fn complain(&self, port: PortId, error: &io::Error) {

@@ -39,6 +39,20 @@ fn a_released_port_rests_before_it_is_granted_again() {
 }
 
 #[test]
+fn a_port_rests_less_when_no_other_is_left() {
+    let rest = Duration::from_secs(30);
+    let mut office = Office::open(MediaConfig { ports: 20_000..=20_003, grant_ahead: 2, rest, ..config() });
+    let (one, two) = (office.grant(), office.grant());
+    for grant in [one, two] {
+        office.set(grant.port, Stream::default());
+    }
+    let released = Instant::now();
+    office.release(one.port);
+    assert_eq!(office.grant(), one);
+    assert!(released.elapsed() >= Duration::from_millis(999), "{:?}", released.elapsed());
+}
+
+#[test]
 fn when_all_ports_are_used_none_is_granted_until_one_has_rested() {
     let mut office = Office::open(MediaConfig { ports: 20_000..=20_019, grant_ahead: 4, ..config() });
     let mut used = VecDeque::new();
