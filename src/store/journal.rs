@@ -9,6 +9,7 @@
 
 use crate::engine::record::RecordBody;
 use crate::store::codec;
+use crate::store::sync::Syncer;
 use crc::{CRC_32_ISCSI, Crc, Table};
 use nix::fcntl::{FallocateFlags, fallocate};
 use std::collections::VecDeque;
@@ -16,6 +17,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const MAGIC: [u8; 8] = *b"strowgJ1";
@@ -133,7 +135,11 @@ impl Replay {
 
 /// Which segments there are, shared by the thread that appends and the one that brings the records to the database.
 #[derive(Debug, Default)]
-pub(super) struct Ledger(Mutex<Segments>);
+pub(super) struct Ledger {
+    segments: Mutex<Segments>,
+    /// Times the disk refused to be written through.
+    sync_errors: Arc<AtomicU64>,
+}
 
 #[derive(Debug, Default)]
 struct Segments {
@@ -152,7 +158,11 @@ struct Segment {
 impl Ledger {
     fn lock(&self) -> MutexGuard<'_, Segments> {
         // Every change of the table is a single step: a panic elsewhere leaves it whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.segments.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn sync_errors(&self) -> u64 {
+        self.sync_errors.load(Ordering::Relaxed)
     }
 
     /// Index of the next record to be written.
@@ -184,6 +194,7 @@ impl Ledger {
 pub(super) struct Limits {
     pub(super) segment_bytes: u64,
     pub(super) journal_bytes: u64,
+    /// Force what is written to the disk, soon after.
     pub(super) fdatasync: bool,
 }
 
@@ -192,7 +203,9 @@ pub(super) struct Appender {
     journal: Journal,
     ledger: Arc<Ledger>,
     limits: Limits,
-    file: File,
+    file: Arc<File>,
+    directory: Arc<File>,
+    syncer: Option<Syncer>,
     /// Bytes of the current file that hold whole groups.
     length: u64,
     /// A torn write could not be cut off: the next group needs a new file.
@@ -202,14 +215,22 @@ pub(super) struct Appender {
 
 impl Appender {
     pub(super) fn new(journal: Journal, limits: Limits) -> io::Result<Appender> {
-        let (file, path) = create(&journal.directory, journal.next, limits.segment_bytes, limits.fdatasync)?;
+        let (file, path) = create(&journal.directory, journal.next, limits.segment_bytes)?;
+        let directory = Arc::new(File::open(&journal.directory)?);
         let segment = Segment { first: journal.next, bytes: HEADER as u64, path };
-        let table = Segments { files: VecDeque::from([segment]), end: journal.next };
+        let segments = Mutex::new(Segments { files: VecDeque::from([segment]), end: journal.next });
+        let ledger = Ledger { segments, sync_errors: Arc::default() };
+        let syncer = limits.fdatasync.then(|| Syncer::start(ledger.sync_errors.clone())).transpose()?;
+        if let Some(syncer) = &syncer {
+            syncer.due(&directory);
+        }
         Ok(Appender {
             journal,
-            ledger: Arc::new(Ledger(Mutex::new(table))),
+            ledger: Arc::new(ledger),
             limits,
             file,
+            directory,
+            syncer,
             length: HEADER as u64,
             torn: false,
             buffer: Vec::new(),
@@ -238,11 +259,6 @@ impl Appender {
         self.write(self.journal.next + 1)
     }
 
-    /// Brings what was written to the disk itself, if the limits say so.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        if self.limits.fdatasync { self.file.sync_data() } else { Ok(()) }
-    }
-
     fn frame(&mut self, index: u64, encode: impl FnOnce(&mut Vec<u8>)) {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(&[0; FRAME_HEAD]);
@@ -265,6 +281,9 @@ impl Appender {
             self.torn = self.file.set_len(self.length).is_err();
             return Err(e);
         }
+        if let Some(syncer) = &self.syncer {
+            syncer.due(&self.file);
+        }
         self.length += bytes;
         self.journal.next = next;
         {
@@ -281,18 +300,14 @@ impl Appender {
     }
 
     fn rotate(&mut self) -> io::Result<()> {
-        let (file, path) = match create(
-            &self.journal.directory,
-            self.journal.next,
-            self.limits.segment_bytes,
-            self.limits.fdatasync,
-        ) {
+        let (file, path) = match create(&self.journal.directory, self.journal.next, self.limits.segment_bytes) {
             Ok(made) => made,
             // The old file may have room where there is none for a new one.
             Err(e) => return if self.torn { Err(e) } else { Ok(()) },
         };
-        // What the old file holds may not have been forced to the disk yet.
-        self.sync()?;
+        if let Some(syncer) = &self.syncer {
+            syncer.due(&self.directory);
+        }
         self.file = file;
         self.length = HEADER as u64;
         self.torn = false;
@@ -302,16 +317,13 @@ impl Appender {
     }
 }
 
-/// With `sync`, the file's name is on the disk when this returns.
-fn create(directory: &Path, first: u64, reserve: u64, sync: bool) -> io::Result<(File, PathBuf)> {
+fn create(directory: &Path, first: u64, reserve: u64) -> io::Result<(Arc<File>, PathBuf)> {
     let path = directory.join(format!("{first:020}.log"));
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path)?;
     // Room taken ahead: when others fill the disk, calls are still recorded for a while. Not all file systems can.
     let _ = fallocate(&file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, i64::try_from(reserve).unwrap_or(0));
-    let written =
-        file.write_all(&header(first)).and_then(|()| if sync { File::open(directory)?.sync_all() } else { Ok(()) });
-    match written {
-        Ok(()) => Ok((file, path)),
+    match file.write_all(&header(first)) {
+        Ok(()) => Ok((Arc::new(file), path)),
         Err(e) => {
             let _ = std::fs::remove_file(&path);
             Err(e)

@@ -19,6 +19,7 @@ mod batch;
 mod codec;
 mod drain;
 mod journal;
+mod sync;
 
 #[cfg(test)]
 mod tests;

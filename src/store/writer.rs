@@ -32,9 +32,8 @@ use std::time::{Duration, Instant};
 
 /// How often it is tried whether records are taken again.
 const RETRY: Duration = Duration::from_millis(500);
-/// How long call records may be in the journal without being forced to the disk: nobody waits for them, and a sync each
-/// would cost more than the call.
-const LAZY_SYNC: Duration = Duration::from_secs(1);
+/// A caller waits for the record of the call's beginning: under load it shares a write with what comes in that time only.
+const HURRY: Duration = Duration::from_millis(1);
 /// How long a group waits for the database when the journal refuses.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A queue nobody takes from for that long means that the disk hangs.
@@ -42,10 +41,10 @@ const STALL: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub struct WriterConfig {
-    /// Force records to the disk: registrations right after they were acknowledged, call records within a second. A power
-    /// cut then loses at most the last group of the one and the last second of the other.
+    /// Force records to the disk right after they were acknowledged, at most four times a second: a power cut then loses
+    /// at most what the last quarter of a second brought.
     pub fdatasync: bool,
-    /// Under load, one write for all records of this time.
+    /// Under load, one write for all registrations of this time.
     pub group: Duration,
     /// Under load, one database transaction for all records of this time.
     pub flush: Duration,
@@ -145,7 +144,6 @@ impl Writer {
             last_write: None,
             last_try: None,
             broken: false,
-            unsynced: None,
         };
         let journal = thread::Builder::new().name("store-journal".into()).spawn(move || journal.run());
         let owner = Owner { shared, threads: Mutex::new(Vec::from([drain])) };
@@ -163,8 +161,10 @@ impl WriterHandle {
     pub fn append(&self, records: Vec<Record>) {
         let shared = &self.0.shared;
         let Some(last) = records.last().map(|record| record.seq) else { return };
+        let is_urgent = records.iter().any(|record| matches!(record.body, RecordBody::CallStarted(_)));
         let mut queue = lock(&shared.queue);
         let now = Instant::now();
+        queue.is_urgent |= is_urgent;
         let stalled = queue.since.is_some_and(|since| now.duration_since(since) > STALL);
         if queue.records.is_empty() {
             queue.since = Some(now);
@@ -176,7 +176,8 @@ impl WriterHandle {
             shared.shed(&mut queue);
             drop(queue);
             shared.refuse(last);
-        } else if std::mem::take(&mut queue.idle) {
+        } else if queue.rest == Rest::Idle || (is_urgent && queue.rest == Rest::Gathering) {
+            queue.rest = Rest::No;
             drop(queue);
             shared.journal_thread.get().map(Thread::unpark);
         }
@@ -242,9 +243,21 @@ struct Queue {
     records: Vec<Record>,
     /// When the oldest of them came.
     since: Option<Instant>,
-    /// The journal thread sleeps until somebody wakes it.
-    idle: bool,
+    /// A caller waits for one of them.
+    is_urgent: bool,
+    rest: Rest,
     stop: bool,
+}
+
+/// What the journal thread rests for.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+enum Rest {
+    #[default]
+    No,
+    /// More registrations; an urgent record wakes it.
+    Gathering,
+    /// Any record.
+    Idle,
 }
 
 struct Notify {
@@ -326,7 +339,7 @@ impl Shared {
             held: get(&counters.held),
             shed: get(&counters.shed),
             lost: get(&counters.lost),
-            journal_errors: get(&counters.journal_errors),
+            journal_errors: get(&counters.journal_errors) + self.ledger.sync_errors(),
             database_errors: get(&counters.database_errors),
             refused: self.is_refused(),
         }
@@ -345,8 +358,6 @@ struct JournalThread {
     last_try: Option<Instant>,
     /// The journal refused the last group.
     broken: bool,
-    /// When the oldest record was written that has not been forced to the disk.
-    unsynced: Option<Instant>,
 }
 
 impl JournalThread {
@@ -357,7 +368,6 @@ impl JournalThread {
                 None => self.retry(),
             }
         }
-        self.sync();
         if !self.held.is_empty() && !self.try_all(&[]) {
             tracing::error!("{} call records are lost: neither disk nor database took them", self.held.len());
             self.shared.counters.lost.fetch_add(self.held.len() as u64, Ordering::Relaxed);
@@ -374,13 +384,16 @@ impl JournalThread {
                     if queue.stop {
                         return None;
                     }
-                    queue.idle = true;
+                    queue.rest = Rest::Idle;
                 } else if let Some(wait) = self.until_next_write(&queue) {
+                    queue.rest = if queue.is_urgent { Rest::No } else { Rest::Gathering };
                     drop(queue);
-                    thread::sleep(wait);
+                    thread::park_timeout(wait);
                     continue;
                 } else {
+                    queue.rest = Rest::No;
                     queue.since = None;
+                    queue.is_urgent = false;
                     return Some(std::mem::take(&mut queue.records));
                 }
             }
@@ -389,21 +402,9 @@ impl JournalThread {
                 if self.is_time_to_try() {
                     return Some(Vec::new());
                 }
-            } else if let Some(since) = self.unsynced {
-                match LAZY_SYNC.checked_sub(since.elapsed()) {
-                    Some(wait) => thread::park_timeout(wait),
-                    None => self.sync(),
-                }
             } else {
                 thread::park();
             }
-        }
-    }
-
-    fn sync(&mut self) {
-        self.unsynced = None;
-        if let Err(e) = self.appender.sync() {
-            self.journal_failed(&e);
         }
     }
 
@@ -412,7 +413,8 @@ impl JournalThread {
         if queue.stop {
             return None;
         }
-        let wait = self.config.group.checked_sub(self.last_write?.elapsed())?;
+        let group = if queue.is_urgent { HURRY.min(self.config.group) } else { self.config.group };
+        let wait = group.checked_sub(self.last_write?.elapsed())?;
         (!wait.is_zero()).then_some(wait)
     }
 
@@ -427,12 +429,6 @@ impl JournalThread {
         if self.held.is_empty() && !refused && self.write(group.iter().map(|record| &record.body)) {
             self.shared.kept(upto, count);
             self.shared.wake_drain();
-            if self.config.fdatasync {
-                self.unsynced.get_or_insert_with(Instant::now);
-            }
-            if group.iter().any(|record| matches!(record.body, RecordBody::Binding(_) | RecordBody::Unbound { .. })) {
-                self.sync();
-            }
             return;
         }
         let bodies: Vec<RecordBody> = group.into_iter().map(|record| record.body).collect();
