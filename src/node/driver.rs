@@ -8,17 +8,18 @@
 //! ```
 //!
 //! Invariants: nothing here blocks but `rest`; every input has a clock reading of its own; what one turn's inputs asked for
-//! is done before the next turn.
+//! is done before the next turn, but the ends of calls (records, ports given back) wait for company, `PATIENCE` at most.
 
 use crate::base::ids::{ConnectionId, ListenerId, Token, TransactionId};
 use crate::base::map::{Map, Seeded};
+use crate::base::now::Micros;
 use crate::base::rng::Rng;
 use crate::engine::Engine;
 use crate::engine::event::{Event, EventBody};
 use crate::engine::flow::Flow;
 use crate::engine::io::{Command, CommandResult, Input, Output};
-use crate::engine::media::MediaCommand;
-use crate::engine::record::{Binding, Record};
+use crate::engine::media::{MediaCommand, MediaEvent};
+use crate::engine::record::{Binding, Record, RecordBody};
 use crate::net::counters::NetCounters;
 use crate::net::tcp::{Arrival, Connection};
 use crate::net::udp::{BATCH, Datagram, Sent, UdpListener};
@@ -40,6 +41,8 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Messages of connections taken in one turn.
 const TURN: usize = 256;
+/// How long what nobody waits for may wait for company: the wake-up of another thread costs more than most messages.
+const PATIENCE: Duration = Duration::from_millis(30);
 /// Datagrams that wait for a full socket; beyond it they are lost, as on any full link, and counted.
 const OUTBOX: usize = 8_192;
 
@@ -77,11 +80,23 @@ pub struct Driver {
     media: Vec<MediaCommand>,
     records: Vec<Record>,
     events: Vec<Event>,
+    outstanding: Outstanding,
     /// Messages that could not be sent; told to the engine in the next turn.
     failed: VecDeque<TransactionId>,
     net: Arc<NetCounters>,
     stats: Arc<Stats>,
     is_stopped: bool,
+}
+
+/// What can wait for a while, and until when.
+#[derive(Default)]
+struct Outstanding {
+    /// Media commands or records are there that are not to wait.
+    is_urgent: bool,
+    /// Ports given back whose totals have not come.
+    releases: usize,
+    /// When the thread looks after it at the latest.
+    until: Option<Micros>,
 }
 
 struct Socket {
@@ -123,6 +138,7 @@ impl Driver {
             media: Vec::new(),
             records: Vec::new(),
             events: Vec::new(),
+            outstanding: Outstanding::default(),
             failed: VecDeque::new(),
             net,
             stats,
@@ -138,13 +154,15 @@ impl Driver {
             let woken = self.rest();
             self.turn(&woken);
         }
+        self.hand_over();
     }
 
     fn rest(&mut self) -> Woken {
         let has_work = !self.failed.is_empty();
         self.inbox.set_awaits_records(self.engine.awaits_records());
         let (inbox, arrivals) = (&self.inbox, &self.arrivals);
-        self.rest.until(self.engine.deadline(), || has_work || inbox.has_mail() || !arrivals.is_empty())
+        let deadline = self.engine.deadline().into_iter().chain(self.outstanding.until).min();
+        self.rest.until(deadline, || has_work || inbox.has_mail() || !arrivals.is_empty())
     }
 
     fn turn(&mut self, woken: &Woken) {
@@ -205,6 +223,9 @@ impl Driver {
             self.give(Input::Recorded { upto, kept });
         }
         for event in mail.media {
+            if matches!(event, MediaEvent::Released { .. }) {
+                self.outstanding.releases = self.outstanding.releases.saturating_sub(1);
+            }
             self.give(Input::Media(event));
         }
         for order in mail.orders {
@@ -249,8 +270,15 @@ impl Driver {
         for output in out.drain(..) {
             match output {
                 Output::Send { flow, bytes, key } => self.post(flow, bytes, key),
-                Output::Media(command) => self.media.push(command),
-                Output::Record(record) => self.records.push(record),
+                Output::Media(command) => {
+                    self.outstanding.is_urgent |= !matches!(command, MediaCommand::Release { .. });
+                    self.media.push(command);
+                }
+                Output::Record(record) => {
+                    // Nobody is told of a call's end; all else holds a call or an answer back.
+                    self.outstanding.is_urgent |= !matches!(record.body, RecordBody::CallEnded(_));
+                    self.records.push(record);
+                }
                 Output::Done { token, result } => {
                     if let Some(done) = self.waiters.remove(&token) {
                         let _ = done.send(result);
@@ -267,18 +295,43 @@ impl Driver {
             }
         }
         self.out = out;
-        if !self.records.is_empty() {
-            (self.outlets.records)(std::mem::take(&mut self.records));
-        }
-        if !self.media.is_empty() {
-            (self.outlets.media)(self.media.drain(..));
-        }
         for n in 0..self.sockets.len() {
             if !self.sockets[n].outbox.is_empty() && !self.sockets[n].is_blocked {
                 self.send(n);
             }
         }
         self.outlets.events.push(&mut self.events);
+        self.hand_over_in_time();
+    }
+
+    /// Gives records and media commands to their threads, if one of them is urgent or has waited long enough.
+    fn hand_over_in_time(&mut self) {
+        let waits = !self.records.is_empty() || !self.media.is_empty() || self.outstanding.releases > 0;
+        if !waits {
+            self.outstanding.until = None;
+        } else if self.outstanding.is_urgent {
+            self.hand_over();
+        } else {
+            let now = clock::mono();
+            match self.outstanding.until {
+                Some(until) if until <= now => self.hand_over(),
+                Some(_) => {}
+                None => self.outstanding.until = Some(now + PATIENCE),
+            }
+        }
+    }
+
+    fn hand_over(&mut self) {
+        if !self.records.is_empty() {
+            (self.outlets.records)(std::mem::take(&mut self.records));
+        }
+        let is_release = |command: &&MediaCommand| matches!(command, MediaCommand::Release { .. });
+        self.outstanding.releases += self.media.iter().filter(is_release).count();
+        if !self.media.is_empty() {
+            (self.outlets.media)(self.media.drain(..));
+        }
+        self.outstanding.is_urgent = false;
+        self.outstanding.until = (self.outstanding.releases > 0).then(|| clock::mono() + PATIENCE);
     }
 
     fn post(&mut self, flow: Flow, bytes: Bytes, key: Option<TransactionId>) {

@@ -1,6 +1,6 @@
 //! The way of the engine's events to their folds: a bounded queue from the engine's thread to one task.
 //!
-//! The task naps after each drain, so that a busy engine pays for at most ten wake-ups a second and not for one an event;
+//! The task naps after each drain, so that a busy engine pays for at most four wake-ups a second and not for one an event;
 //! who looks at the board in between has it fetch what waits. Events that find the queue full are counted; the board sees
 //! the gap and asks for a snapshot.
 
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 /// Events that wait, some seconds of a busy exchange.
 pub const QUEUE: usize = 65_536;
 /// How long the folds may lag behind the engine.
-pub const NAP: Duration = Duration::from_millis(100);
+pub const NAP: Duration = Duration::from_millis(250);
 
 pub struct EventQueue {
     waiting: Mutex<VecDeque<Event>>,

@@ -5,8 +5,9 @@
 //! merged; a media port has at most one grant and one release outstanding, and running totals beyond the limit are
 //! dropped and counted, since the next ones hold them too.
 //!
-//! What nobody waits for does not wake the engine's thread: new grants, running totals, and acknowledgements of records
-//! that hold no answer back lie here until the thread is awake anyway, which it is once a second at least.
+//! What nobody waits for does not wake the engine's thread: media events, and acknowledgements of records that hold no
+//! answer back lie here until the thread is awake anyway, which it is once a second at least, and soon after it gave a
+//! port back.
 
 use crate::base::ids::RecordSeq;
 use crate::directory::Directory;
@@ -83,14 +84,8 @@ impl Inbox {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        // A call's record waits for what its ports carried.
-        let is_awaited = matches!(event, MediaEvent::Released { .. });
         mail.media.push(event);
-        if is_awaited {
-            self.ring(mail);
-        } else {
-            self.has_mail.store(true, Ordering::SeqCst);
-        }
+        self.has_mail.store(true, Ordering::SeqCst);
     }
 
     pub fn recorded(&self, upto: RecordSeq, kept: bool) {
@@ -196,7 +191,7 @@ mod tests {
         let port = PortId(1);
         let rtp = "127.0.0.1:4000".parse().unwrap();
         assert!(!wakes(&|| inbox.media(MediaEvent::Granted { port, rtp })));
-        assert!(wakes(&|| inbox.media(MediaEvent::Released { port, counters: Counters::default() })));
+        assert!(!wakes(&|| inbox.media(MediaEvent::Released { port, counters: Counters::default() })));
         assert!(!wakes(&|| inbox.recorded(RecordSeq(1), true)));
         inbox.set_awaits_records(true);
         assert!(wakes(&|| inbox.recorded(RecordSeq(2), true)));

@@ -61,7 +61,7 @@ impl Default for WriterConfig {
         WriterConfig {
             fdatasync: false,
             group: Duration::from_millis(10),
-            flush: Duration::from_millis(500),
+            flush: Duration::from_secs(1),
             segment_bytes: 8 << 20,
             journal_bytes: 256 << 20,
             queue: 65_536,
