@@ -16,6 +16,8 @@ pub enum Cause {
     NoAnswer,
     /// A person refused the call (603, or 480/486 by a decline key).
     Declined,
+    /// The called phone sends its calls elsewhere (3xx), and they may not or can't follow.
+    Redirected,
     /// The extension exists but nothing is registered for it.
     NotRegistered,
     /// No such number in this tenant.
@@ -96,7 +98,7 @@ const fn row(status: u16, phrase: &'static str, q850: u8, text: &'static str, di
 
 impl Cause {
     /// Every cause, in the table's order.
-    pub const ALL: [Cause; 24] = {
+    pub const ALL: [Cause; 25] = {
         use Cause::*;
         [
             Normal,
@@ -105,6 +107,7 @@ impl Cause {
             Busy,
             NoAnswer,
             Declined,
+            Redirected,
             NotRegistered,
             UnknownNumber,
             Forbidden,
@@ -140,6 +143,7 @@ impl Cause {
             Cause::Busy => row(486, "Busy Here", 17, "busy", Busy),
             Cause::NoAnswer => row(480, "Temporarily Unavailable", 19, "no_answer", NoAnswer),
             Cause::Declined => row(603, "Decline", 21, "declined", Failed),
+            Cause::Redirected => row(480, "Temporarily Unavailable", 23, "redirected", Failed),
             Cause::NotRegistered => row(480, "Temporarily Unavailable", 20, "not_registered", Failed),
             Cause::UnknownNumber => row(404, "Not Found", 1, "unknown_number", Failed),
             Cause::Forbidden => row(403, "Forbidden", 21, "forbidden", Failed),
@@ -186,6 +190,7 @@ impl Cause {
     /// The cause a final SIP status of 300 or more from a called party stands for (RFC 3398 §8.2.6.1).
     pub fn of_status(status: u16) -> Cause {
         match status {
+            300..=399 => Cause::Redirected,
             401 | 407 | 403 => Cause::Forbidden,
             404 | 410 | 484 | 485 | 604 => Cause::UnknownNumber,
             408 => Cause::NoAnswer,
