@@ -102,8 +102,20 @@ impl Core {
         status: u16,
         headers: &[(&str, &str)],
     ) {
+        self.refuse_as(tx, request, flow, (status, phrase(status)), headers);
+    }
+
+    /// The same with a reason phrase of its own.
+    pub fn refuse_as(
+        &mut self,
+        tx: TransactionId,
+        request: &Message,
+        flow: &Flow,
+        (status, phrase): (u16, &str),
+        headers: &[(&str, &str)],
+    ) {
         let tag = self.io.rng.token::<12>();
-        let mut writer = self.reply(request, flow, status, Some(&tag));
+        let mut writer = Writer::reply_to(request, status, phrase, Some(&tag), flow.remote);
         for (name, value) in headers {
             writer.header(name, value);
         }

@@ -269,7 +269,7 @@ impl Engine {
         match self.registrar.register(now, tenant.id, &extension.number, request, flow) {
             Err(refused) => {
                 let headers: Vec<(&str, &str)> = refused.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
-                self.core.refuse_with(tx, request, &flow, refused.status, &headers);
+                self.core.refuse_as(tx, request, &flow, (refused.status, refused.phrase), &headers);
             }
             Ok(change) if change.records().is_empty() => {
                 self.answer_register(tx, &flow, request, &tenant, &extension.number);
