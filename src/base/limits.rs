@@ -30,6 +30,8 @@ pub const CALLS: usize = 10_000;
 pub const BINDINGS: usize = 100_000;
 /// Server transactions at once; above it requests that start new work get 503.
 pub const TRANSACTIONS: usize = 200_000;
+/// Extensions of which the log tells within an hour that they are at a limit.
+pub const NOTICES: usize = 256;
 /// Nonces remembered for replay checks.
 pub const NONCES: usize = 200_000;
 /// Bytes of trace kept for one call.

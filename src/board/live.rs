@@ -96,7 +96,7 @@ impl Live {
             EventBody::Media { call, leg, counters } => self.count_media(*call, *leg, counters),
             EventBody::Refused { cause, .. } => *self.totals.refused.entry(*cause).or_default() += 1,
             EventBody::Snapshot(snapshot) => self.replace(snapshot),
-            EventBody::Trace { .. } => {}
+            EventBody::Trace { .. } | EventBody::Notice { .. } => {}
         }
     }
 

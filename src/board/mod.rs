@@ -80,6 +80,7 @@ impl Board {
         self.expected.store(event.seq + 1, Ordering::Relaxed);
         match &event.body {
             EventBody::Trace { .. } => self.traces().apply(event),
+            EventBody::Notice { tenant, text } => tracing::warn!("tenant {tenant}: {text}"),
             EventBody::CallStarted { .. } | EventBody::CallEnded { .. } | EventBody::Snapshot(_) => {
                 self.write().apply(event);
                 self.traces().apply(event);

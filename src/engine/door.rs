@@ -270,6 +270,9 @@ impl Engine {
             Err(refused) => {
                 let headers: Vec<(&str, &str)> = refused.headers.iter().map(|(n, v)| (*n, v.as_str())).collect();
                 self.core.refuse_as(tx, request, &flow, (refused.status, refused.phrase), &headers);
+                if let Some(text) = refused.notice {
+                    self.core.io.event(EventBody::Notice { tenant: tenant.id, text });
+                }
             }
             Ok(change) if change.records().is_empty() => {
                 self.answer_register(tx, &flow, request, &tenant, &extension.number);

@@ -36,6 +36,8 @@ pub enum EventBody {
     Trace { call: CallId, entry: TraceEntry },
     /// A request was refused outside any call (for metrics and logs).
     Refused { tenant: TenantId, cause: Cause },
+    /// What an administrator should know, for the log. Its source sees to it that it does not come too often.
+    Notice { tenant: TenantId, text: Box<str> },
     /// The whole state, in answer to `Command::Snapshot`: replaces what a fold has after it lost events.
     Snapshot(Arc<Snapshot>),
 }

@@ -14,6 +14,7 @@
 
 mod contact;
 mod journal;
+mod notices;
 mod table;
 
 use crate::base::ids::{ConnectionId, TenantId};
@@ -28,6 +29,7 @@ use crate::proto::sip::writer::Writer;
 use contact::{Asked, Request};
 pub use journal::Change;
 use journal::Pending;
+use notices::Notices;
 use std::sync::Arc;
 use std::time::Duration;
 use table::{Slot, Table};
@@ -38,6 +40,7 @@ pub struct Registrar {
     max_bindings: usize,
     table: Table,
     pending: Pending,
+    notices: Notices,
 }
 
 /// Why a REGISTER is refused, with header fields its answer must have.
@@ -46,11 +49,13 @@ pub struct Refused {
     pub status: u16,
     pub phrase: &'static str,
     pub headers: Vec<(&'static str, String)>,
+    /// What the administrator should hear of it.
+    pub notice: Option<Box<str>>,
 }
 
 impl Refused {
     fn new(status: u16, phrase: &'static str) -> Refused {
-        Refused { status, phrase, headers: Vec::new() }
+        Refused { status, phrase, headers: Vec::new(), notice: None }
     }
 }
 
@@ -59,7 +64,7 @@ pub type Gone = (TenantId, Box<str>, RecordBody);
 
 impl Registrar {
     pub fn new(limits: RegistrationLimits, max_bindings: usize) -> Registrar {
-        Registrar { limits, max_bindings, table: Table::default(), pending: Pending::default() }
+        Registrar { limits, max_bindings, table: Table::default(), pending: Pending::default(), notices: Notices::default() }
     }
 
     /// Carries out a REGISTER of an authenticated extension. All of it or, on error, nothing.
@@ -96,33 +101,71 @@ impl Registrar {
                         changes.push((contact.key.clone(), None));
                     }
                 }
-                self.check_room(tenant, extension, &changes)?;
+                self.make_room(tenant, extension, &mut changes);
+                self.check_room(now, tenant, extension, &changes)?;
             }
         }
         Ok(self.apply(tenant, extension, changes))
     }
 
+    /// At the extension's limit, contacts whose connection our restart has cut give way to new ones, the oldest first: a
+    /// phone that connects again often comes with another address, and its old contact can't be called.
+    fn make_room(&self, tenant: TenantId, extension: &str, changes: &mut Vec<(Box<str>, Option<Slot>)>) {
+        let too_many = self.contacts_after(tenant, extension, changes).saturating_sub(self.limits.max_contacts);
+        if too_many == 0 {
+            return;
+        }
+        let slots = self.table.slots(tenant, extension).filter(|slot| slot.awaiting);
+        let keys = slots.map(|slot| &slot.binding.key).filter(|key| !changes.iter().any(|(other, _)| other == *key));
+        let leaving: Vec<_> = keys.take(too_many).map(|key| (key.clone(), None)).collect();
+        changes.extend(leaving);
+    }
+
+    /// How many contacts the extension would have.
+    fn contacts_after(&self, tenant: TenantId, extension: &str, changes: &[(Box<str>, Option<Slot>)]) -> usize {
+        let added = self.added(tenant, extension, changes);
+        let removed = changes.iter().filter(|(_, slot)| slot.is_none()).count();
+        (self.table.slots(tenant, extension).count() + added).saturating_sub(removed)
+    }
+
+    fn added(&self, tenant: TenantId, extension: &str, changes: &[(Box<str>, Option<Slot>)]) -> usize {
+        let is_new = |key: &str| self.table.get(tenant, extension, key).is_none();
+        changes.iter().filter(|(key, slot)| slot.is_some() && is_new(key)).count()
+    }
+
     /// Whether the extension's and our own limit leave room for what is new. Removals in the same request make room.
     fn check_room(
-        &self,
+        &mut self,
+        now: Now,
         tenant: TenantId,
         extension: &str,
         changes: &[(Box<str>, Option<Slot>)],
     ) -> Result<(), Refused> {
-        let is_new = |key: &str| self.table.get(tenant, extension, key).is_none();
-        let added = changes.iter().filter(|(key, slot)| slot.is_some() && is_new(key)).count();
+        let added = self.added(tenant, extension, changes);
         if added == 0 {
             return Ok(());
         }
-        let removed = changes.iter().filter(|(_, slot)| slot.is_none()).count();
-        if self.table.slots(tenant, extension).count() + added > self.limits.max_contacts + removed {
-            return Err(Refused::new(403, "Too Many Contacts"));
+        if self.contacts_after(tenant, extension, changes) > self.limits.max_contacts {
+            return Err(self.too_many(now, tenant, extension));
         }
         if self.table.len() + added > self.max_bindings {
             let headers = vec![("Retry-After", "60".to_owned())];
             return Err(Refused { headers, ..Refused::new(503, "Too Many Registrations") });
         }
         Ok(())
+    }
+
+    /// 403 and not 503: the phone's user is to see that trying again does not help. No contact is thrown out for it: then
+    /// phones beyond the limit would push each other out for ever.
+    fn too_many(&mut self, now: Now, tenant: TenantId, extension: &str) -> Refused {
+        let limit = self.limits.max_contacts;
+        let text = format!(
+            "{extension} has {limit} contacts, as many as registration.max_contacts allows: sign off a phone, wait until \
+             an old contact runs out, or raise the limit"
+        );
+        let headers = vec![("Warning", format!("399 strowger \"{text}\""))];
+        let notice = self.notices.is_due(now.mono, tenant, extension).then(|| text.into());
+        Refused { headers, notice, ..Refused::new(403, "Too Many Contacts") }
     }
 
     fn apply(&mut self, tenant: TenantId, extension: &str, changes: Vec<(Box<str>, Option<Slot>)>) -> Change {

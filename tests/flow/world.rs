@@ -157,6 +157,7 @@ impl World {
             "ring_timeout" => self.config.ring_timeout = duration(value)?,
             "redirects" if value == "follow" => self.config.redirects = Redirects::Follow,
             "session" => self.config.session.expires = value.parse().map_err(|_| "seconds")?,
+            "contacts" => self.config.registration.max_contacts = value.parse().map_err(|_| "a number")?,
             "calls" => self.config.limits.calls = value.parse().map_err(|_| "a number")?,
             _ => return Err("no such key".to_owned()),
         }
@@ -328,6 +329,7 @@ impl World {
             EventBody::Trace { entry: TraceEntry::Decision { text }, .. } if shown("decisions") => {
                 self.remark(text.into())
             }
+            EventBody::Notice { text, .. } => self.remark(format!("log: {text}")),
             EventBody::Unregistered { extension, contacts, .. } if !self.quiet => {
                 self.remark(format!("{extension} has {contacts} contacts left"));
             }

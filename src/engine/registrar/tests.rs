@@ -201,6 +201,10 @@ fn limits() {
         office.register(0, &request(port, &format!("Contact: <sip:a@h:{port}>\r\n")), udp(5060));
     }
     assert_eq!(office.refused(&request(9, "Contact: <sip:a@h:4>\r\n")), (403, "Too Many Contacts"));
+    let refused = office.try_register(at(0), &request(9, "Contact: <sip:a@h:4>\r\n"), udp(5060)).unwrap_err();
+    let [("Warning", warning)] = &refused.headers[..] else { panic!("{refused:?}") };
+    assert!(warning.starts_with("399 strowger \"1001 has 3 contacts, as many as registration.max_contacts"), "{warning}");
+    assert_eq!(refused.notice, None, "it was told before");
     // A refresh is no new contact, and a removal in the same request makes room.
     office.register(0, &request(9, "Contact: <sip:a@h:3>\r\n"), udp(5060));
     office.register(0, &request(10, "Contact: <sip:a@h:4>, <sip:a@h:1>;expires=0\r\n"), udp(5060));
@@ -271,6 +275,28 @@ fn after_a_restart() {
     after.0.commit(change);
     assert_eq!((uris(&after, now(1)).len(), after.0.awaiting(TENANT, "1001")), (2, 0));
     assert_eq!(after.0.expire(now(5)).len(), 1);
+}
+
+#[test]
+fn contacts_whose_connection_a_restart_cut_give_way_at_the_limit() {
+    let mut before = Office::new();
+    for port in 1..=2 {
+        before.register(0, &request(port, &format!("Contact: <sip:tcp@h:{port}>\r\n")), tcp(u64::from(port)));
+    }
+    before.register(0, &request(3, "Contact: <sip:udp@h>\r\n"), udp(5060));
+    let mut after = Office::new();
+    after.0.restore(before.0.bindings().cloned().collect(), at(0));
+    // The limit is 3. The phones come back from other ports.
+    after.register(0, &request(4, "Contact: <sip:tcp@h:3>\r\n"), tcp(7));
+    assert_eq!((after.0.len(), after.0.awaiting(TENANT, "1001")), (3, 1));
+    let change = after.try_register(at(0), &request(5, "Contact: <sip:tcp@h:4>\r\n"), tcp(8)).unwrap();
+    let [RecordBody::Binding(new), RecordBody::Unbound { key, .. }] = change.records() else { panic!("{change:?}") };
+    assert_eq!((&*new.uri, &**key), ("sip:tcp@h:4", "sip:tcp@h:2"));
+    after.0.rollback(change);
+    assert_eq!((after.0.len(), after.0.awaiting(TENANT, "1001")), (3, 1), "the journal refused: as before");
+    after.register(0, &request(6, "Contact: <sip:tcp@h:4>\r\n"), tcp(8));
+    assert_eq!((after.contacts(0).len(), after.0.awaiting(TENANT, "1001")), (3, 0));
+    assert_eq!(after.refused(&request(7, "Contact: <sip:tcp@h:5>\r\n")), (403, "Too Many Contacts"));
 }
 
 #[test]
