@@ -2,12 +2,13 @@
 //!
 //! Taken out: the values of Authorization, Proxy-Authorization and the two Authentication-Info headers (a digest response
 //! can be attacked offline), media keys (`a=crypto` of RFC 4568, `a=key-mgmt`, `a=ice-pwd`, `k=`), and the bodies of
-//! MESSAGE, INFO and whatever carries digits. Challenges stay: a nonce is no secret and explains a lot.
+//! MESSAGE, INFO and whatever carries digits; and the password of a URI, `sip:user:password@host`. Challenges stay: a nonce is no secret and explains a lot.
 //!
 //! The rules are deliberately blunt. They look at every line of head and body alike, take CR, LF and CRLF for a line's
 //! end, and when a message is too odd to tell what its body is, the body goes.
 
-use memchr::memchr2;
+use memchr::{memchr, memchr_iter, memchr2, memrchr};
+use std::ops::Range;
 
 /// What stands where a secret stood.
 const GONE: &[u8] = b"[redacted]";
@@ -34,9 +35,8 @@ pub fn redact(message: &[u8], out: &mut Vec<u8>) {
             out.extend_from_slice(GONE);
         }
         let gone = continued || secret.is_some();
-        if gone {
-            copied = end;
-        } else if line.is_empty() && next < message.len() && body.is_secret() {
+        copied = if gone { end } else { without_passwords(message, copied, at..end, out) };
+        if !gone && line.is_empty() && next < message.len() && body.is_secret() {
             out.extend_from_slice(&message[copied..next]);
             out.extend_from_slice(format!("[redacted: {} bytes]", message.len() - next).as_bytes());
             return;
@@ -156,6 +156,45 @@ fn value_of(line: &[u8], name: &[u8]) -> Option<usize> {
     }
 }
 
+/// Appends `message` from `copied` up to the last password in the URIs of a line; where to copy on.
+fn without_passwords(message: &[u8], mut copied: usize, line: Range<usize>, out: &mut Vec<u8>) -> usize {
+    let mut from = line.start;
+    while let Some(n) = memchr(b'@', &message[from..line.end]) {
+        let start = message[from..from + n].iter().rposition(ends_uri).map_or(from, |delimiter| from + delimiter + 1);
+        let rest = &message[from + n..line.end];
+        let end = rest.iter().position(ends_uri).map_or(line.end, |delimiter| from + n + delimiter);
+        if let Some(password) = password_in(&message[start..end]) {
+            out.extend_from_slice(&message[copied..start + password.start]);
+            out.extend_from_slice(GONE);
+            copied = start + password.end;
+        }
+        from = end;
+    }
+    copied
+}
+
+/// What no URI has in it unescaped.
+fn ends_uri(b: &u8) -> bool {
+    matches!(b, b'<' | b'>' | b'"') || b.is_ascii_whitespace()
+}
+
+/// The password of a SIP URI somewhere in `word` (RFC 3261 §19.1.1), up to the last `@` that may end it.
+fn password_in(word: &[u8]) -> Option<Range<usize>> {
+    let mut uris = memchr_iter(b':', word)
+        .filter(|colon| ends_with(&word[..*colon], b"sip") || ends_with(&word[..*colon], b"sips"));
+    uris.find_map(|scheme| {
+        let user = scheme + 1;
+        let colon = user + memchr(b':', &word[user..])? + 1;
+        let at = user + memchr(b'@', &word[user..])?;
+        let last = memrchr(b'@', word)?;
+        (colon < at).then_some(colon..last)
+    })
+}
+
+fn ends_with(text: &[u8], suffix: &[u8]) -> bool {
+    text.len() >= suffix.len() && text[text.len() - suffix.len()..].eq_ignore_ascii_case(suffix)
+}
+
 /// SDP attributes that are keys.
 fn key_in(line: &[u8]) -> Option<usize> {
     let name = [&b"a=crypto"[..], b"a=key-mgmt", b"a=ice-pwd"].into_iter().find(|name| starts_with(line, name))?;
@@ -223,6 +262,19 @@ mod tests {
     }
 
     #[test]
+    fn passwords_of_uris_go_and_the_rest_of_the_line_stays() {
+        let message = "INVITE sip:1002:pa:ss@x:5060;user=phone SIP/2.0\r\nTo:SIPS:1002:pass@x\r\n\
+                       Contact: \"a@b: sip:x\" <sip:1001:p@ss@10.0.0.1:5060;x=y>;expires=9, <sip:1001@10.0.0.2:5060>\r\n\
+                       Route: sip:a@h,sip:b:pass@h;lr\r\nVia: SIP/2.0/UDP [2001:db8::1]:5060\r\n\
+                       Call-ID: a:b@h\r\nFrom: <sip:1001@[::1]:5060>\r\n\r\no=- 1 1 IN IP4 h\r\nu=sip:me:pass@h\r\n";
+        let expected = "INVITE sip:1002:[redacted]@x:5060;user=phone SIP/2.0\r\nTo:SIPS:1002:[redacted]@x\r\n\
+                       Contact: \"a@b: sip:x\" <sip:1001:[redacted]@10.0.0.1:5060;x=y>;expires=9, <sip:1001@10.0.0.2:5060>\r\n\
+                       Route: sip:a@h,sip:b:[redacted]@h;lr\r\nVia: SIP/2.0/UDP [2001:db8::1]:5060\r\n\
+                       Call-ID: a:b@h\r\nFrom: <sip:1001@[::1]:5060>\r\n\r\no=- 1 1 IN IP4 h\r\nu=sip:me:[redacted]@h\r\n";
+        assert_eq!(redacted(message), expected);
+    }
+
+    #[test]
     fn bodies_that_carry_words_or_digits_go() {
         for head in [
             "MESSAGE sip:1002@x SIP/2.0\r\nContent-Type: text/plain\r\n",
@@ -284,13 +336,28 @@ mod tests {
         ])
     }
 
+    /// A URI with a password, where and as parsers accept it.
+    fn uri_line(secret: String) -> impl Strategy<Value = String> {
+        let before = prop::sample::select(vec![
+            "To: ",
+            "t:<",
+            "Contact: \"x\"<",
+            "Route: sip:a@h,",
+            "Record-Route: <sip:h:5060>, <",
+        ]);
+        let scheme = prop::sample::select(vec!["sip:", "SIP:", "sips:"]);
+        let after = prop::sample::select(vec!["@h", "@h:5060>;tag=1", "@[::1]>", "@h;x=y@z"]);
+        ("[a-z0-9.]{0,8}", before, scheme, after)
+            .prop_map(move |(user, before, scheme, after)| format!("{before}{scheme}{user}:{secret}{after}"))
+    }
+
     const SECRET: &str = "s3cr3tDEADBEEF";
 
     proptest! {
         #[test]
         fn no_secret_survives_wherever_it_stands(
             before in prop::collection::vec(harmless_line(), 0..6),
-            secret in prop_oneof![secret_line(SECRET.to_string()), key_line(SECRET.to_string())],
+            secret in prop_oneof![secret_line(SECRET.to_string()), key_line(SECRET.to_string()), uri_line(SECRET.to_string())],
             after in prop::collection::vec(harmless_line(), 0..6),
             start in prop::sample::select(vec!["INVITE sip:1002@x SIP/2.0", "SIP/2.0 200 OK", "\r\nREFER sip:x SIP/2.0", ""]),
             end in prop::sample::select(vec!["\r\n", "\n", "\r"]),
