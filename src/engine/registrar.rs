@@ -64,7 +64,13 @@ pub type Gone = (TenantId, Box<str>, RecordBody);
 
 impl Registrar {
     pub fn new(limits: RegistrationLimits, max_bindings: usize) -> Registrar {
-        Registrar { limits, max_bindings, table: Table::default(), pending: Pending::default(), notices: Notices::default() }
+        Registrar {
+            limits,
+            max_bindings,
+            table: Table::default(),
+            pending: Pending::default(),
+            notices: Notices::default(),
+        }
     }
 
     /// Carries out a REGISTER of an authenticated extension. All of it or, on error, nothing.

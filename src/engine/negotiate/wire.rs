@@ -57,7 +57,16 @@ fn towards_peer(stream: &mut Stream, local: &Sdp, remote: &Sdp, line: usize) {
     let both = direction(local, ours).mirrored().and(direction(remote, theirs));
     stream.send = both.receives() || mutant::on(Mutant::HoldIgnored);
     stream.receive = both.sends();
+    stream.clock_rate = clock_rate(ours);
     stream.remote = remote.rtp_of(theirs).zip(remote.rtcp_of(theirs)).map(|(rtp, rtcp)| Remote { rtp, rtcp });
+}
+
+/// The RTP clock of the codec the peer is to send by a dynamic number; 0 when there is none. Static numbers have clocks of
+/// their own, and those of auxiliary formats, such as telephone-event, follow the codec they go with.
+fn clock_rate(ours: &Media) -> u32 {
+    let dynamic = ours.formats.iter().filter(|format| format.number().is_some_and(|number| number >= 96));
+    let mut codecs = dynamic.filter(|format| !format.is_auxiliary() && !format.names_other_numbers());
+    codecs.find_map(|format| format.codec.as_ref()).map_or(0, |codec| codec.clock)
 }
 
 /// The other leg's port for what arrives on a line, with the numbers that leg's peer wants.

@@ -203,7 +203,10 @@ fn limits() {
     assert_eq!(office.refused(&request(9, "Contact: <sip:a@h:4>\r\n")), (403, "Too Many Contacts"));
     let refused = office.try_register(at(0), &request(9, "Contact: <sip:a@h:4>\r\n"), udp(5060)).unwrap_err();
     let [("Warning", warning)] = &refused.headers[..] else { panic!("{refused:?}") };
-    assert!(warning.starts_with("399 strowger \"1001 has 3 contacts, as many as registration.max_contacts"), "{warning}");
+    assert!(
+        warning.starts_with("399 strowger \"1001 has 3 contacts, as many as registration.max_contacts"),
+        "{warning}"
+    );
     assert_eq!(refused.notice, None, "it was told before");
     // A refresh is no new contact, and a removal in the same request makes room.
     office.register(0, &request(9, "Contact: <sip:a@h:3>\r\n"), udp(5060));

@@ -169,6 +169,22 @@ fn numbers_are_each_sides_own() {
 }
 
 #[test]
+fn the_media_plane_is_told_the_clock_of_dynamic_numbers() {
+    let clocks = |a: &str, b: &str| {
+        let mut bridge = Bridge::new();
+        bridge.offer(phone(1, a));
+        bridge.answer(phone(2, b)).unwrap();
+        [A_PORTS[0], A_PORTS[1], B_PORTS[0]].map(|port| bridge.stream(port).clock_rate)
+    };
+    let opus = "m=audio 4000 RTP/AVP 101 111 0\na=rtpmap:101 telephone-event/8000\na=rtpmap:111 opus/48000/2\n";
+    let video = "m=video 4002 RTP/AVP 99\na=rtpmap:99 H264/90000\n";
+    assert_eq!(clocks(opus, opus), [48_000, 0, 48_000]);
+    assert_eq!(clocks(&format!("{opus}{video}"), &format!("{opus}{video}")), [48_000, 90_000, 48_000]);
+    // Static numbers have the clock of RFC 3551.
+    assert_eq!(clocks(opus, "m=audio 4000 RTP/AVP 0\n"), [0, 0, 48_000], "B still may send what it was offered");
+}
+
+#[test]
 fn hold_in_three_styles_is_passed_on_and_answered_mirrored() {
     let audio = |direction: &str| format!("m=audio 4000 RTP/AVP 0\na={direction}\n");
     for (offer, offered, answer, answered, held_by) in [
