@@ -64,6 +64,15 @@ impl Engine {
         }
     }
 
+    /// The peer of `leg` cancelled its re-INVITE: what became of it at its partner is taken back.
+    pub(super) fn on_withdrawn(&mut self, call: CallId, leg: LegId) {
+        self.core.io.decide(call, "a re-INVITE was cancelled: the session stays as it was");
+        let partner = self.calls.get(&call).and_then(|call| call.partner(leg));
+        if let Some(partner) = partner.and_then(|partner| self.legs.get_mut(&partner)) {
+            partner.withdraw(&mut self.core);
+        }
+    }
+
     /// The peer of `leg` answered what its partner offered.
     pub(super) fn on_accepted(&mut self, call: CallId, leg: LegId) {
         if let Some(partner) = self.calls.get(&call).and_then(|call| call.partner(leg)) {

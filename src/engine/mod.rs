@@ -234,6 +234,7 @@ impl Engine {
             }
             LegEvent::Offered => self.on_offered(call, leg),
             LegEvent::AskedForOffer => self.on_asked_for_offer(call, leg),
+            LegEvent::Withdrawn => self.on_withdrawn(call, leg),
             LegEvent::Accepted => self.on_accepted(call, leg),
             LegEvent::OfferRefused { status } => self.on_offer_refused(call, leg, status),
             LegEvent::Refreshed => self.rewire(call),

@@ -76,6 +76,8 @@ pub enum LegEvent {
     Offered,
     /// The peer asks for an offer of ours: `offer_late` or `refuse_offer`.
     AskedForOffer,
+    /// The peer took back its later offer, or its wish for one, before it had an answer; all is as before for it.
+    Withdrawn,
     /// The peer answered our offer.
     Accepted,
     /// The peer refused our offer; all is as before.
@@ -347,11 +349,15 @@ impl Leg {
         self.closed(core);
     }
 
-    /// The CANCEL of the caller (RFC 3261 §9.2).
+    /// The CANCEL of the peer's first INVITE, or of a later one (RFC 3261 §9.2): that ends with 487, and the session goes
+    /// on as it was. After the final response a CANCEL changes nothing.
     pub fn on_cancel(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {
         self.respond_plain(core, tx, request, 200);
         if self.incoming.is_some() {
             self.given_up(core);
+        } else if self.is_asked_by_invite(request) {
+            self.refuse_offer(core, 487);
+            core.say(self.id, LegEvent::Withdrawn);
         }
     }
 

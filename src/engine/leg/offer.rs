@@ -2,6 +2,7 @@
 
 use super::uas::finish;
 use super::{Exchange, Leg, LegEvent, State};
+use crate::base::cause::Cause;
 use crate::base::ids::TransactionId;
 use crate::base::mutant::{self, Mutant};
 use crate::engine::core::Core;
@@ -18,6 +19,8 @@ pub(super) enum Kind {
     Own,
     /// A session refresh: nothing changes.
     Refresh,
+    /// Was a `Reoffer` until the partner took its offer back: an answer that comes all the same is to be undone.
+    Withdrawn,
 }
 
 /// A re-INVITE or UPDATE of the peer that waits for the call.
@@ -139,6 +142,20 @@ impl Leg {
         let mut writer = self.reply_dialog(core, &request, 200);
         self.settle_session_as_uas(core, &request, &mut writer);
         self.respond(core, tx, 200, finish(writer, Some(sdp)));
+    }
+
+    /// Whether the re-INVITE that waits for the call is the one this CANCEL means.
+    pub(super) fn is_asked_by_invite(&self, cancel: &Message) -> bool {
+        let number = |message: &Message| message.cseq().map(|cseq| cseq.number).ok();
+        self.asked.as_ref().is_some_and(|asked| !asked.update && number(&asked.request) == number(cancel))
+    }
+
+    /// The partner has taken back what our re-INVITE carries: so do we.
+    pub fn withdraw(&mut self, core: &mut Core) {
+        if let Some(outgoing) = self.outgoing.as_mut().filter(|outgoing| outgoing.kind == Kind::Reoffer) {
+            outgoing.kind = Kind::Withdrawn;
+            self.cancel_outgoing(core, Cause::Cancelled);
+        }
     }
 
     /// Whether the peer's offer repeats its last description, as a session refresh does.

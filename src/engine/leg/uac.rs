@@ -139,7 +139,15 @@ impl Leg {
     /// Gives up our unanswered INVITE.
     pub(super) fn cancel(&mut self, core: &mut Core, cause: Cause) {
         self.state = State::Closing;
-        let Some(outgoing) = &mut self.outgoing else { return self.closed(core) };
+        if self.outgoing.is_none() {
+            return self.closed(core);
+        }
+        self.cancel_outgoing(core, cause);
+    }
+
+    /// The CANCEL of our INVITE in progress, first or later.
+    pub(super) fn cancel_outgoing(&mut self, core: &mut Core, cause: Cause) {
+        let Some(outgoing) = &mut self.outgoing else { return };
         if outgoing.provisional {
             core.tx.cancel(&mut core.io, outgoing.tx, &reason(cause));
         } else {
@@ -338,6 +346,11 @@ impl Leg {
             core.say(self.id, LegEvent::Refused { status, cause, contacts: Vec::new() });
             return self.closed(core);
         }
+        if outgoing.kind == Kind::Withdrawn && cause == Cause::RequestTimeout && outgoing.provisional {
+            // RFC 3261 §9.1: 64·T1 after its CANCEL the INVITE counts as cancelled.
+            self.exchange = Exchange::Idle;
+            return self.sdp.rollback();
+        }
         let refresh = outgoing.kind == Kind::Refresh && cause == Cause::RequestTimeout;
         core.say(self.id, LegEvent::Ended { cause: if refresh { Cause::SessionExpired } else { cause } });
     }
@@ -367,8 +380,15 @@ impl Leg {
             core.io.decide(self.call, format!("{} answered a re-INVITE without usable SDP", self.number));
             return core.say(self.id, LegEvent::Ended { cause: Cause::NotAcceptable });
         }
-        let event = if outgoing.kind == Kind::Reoffer { LegEvent::Accepted } else { LegEvent::Refreshed };
-        core.say(self.id, event);
+        match outgoing.kind {
+            Kind::Reoffer => core.say(self.id, LegEvent::Accepted),
+            Kind::Withdrawn => {
+                core.io.decide(self.call, format!("{} answered an offer that was taken back", self.number));
+                core.say(self.id, LegEvent::Refreshed);
+                core.say(self.id, LegEvent::OfferAgain);
+            }
+            _ => core.say(self.id, LegEvent::Refreshed),
+        }
     }
 
     fn on_reinvite_refused(&mut self, core: &mut Core, status: u16) {
@@ -383,6 +403,7 @@ impl Leg {
             (Kind::Reoffer, _) => core.say(self.id, LegEvent::OfferRefused { status }),
             (Kind::Own, 491) => self.wait_out_glare(core),
             (Kind::Refresh, _) => self.refresh_refused(core, status),
+            (Kind::Withdrawn, 487) => {}
             _ => core.io.decide(self.call, format!("{} refused a new description with {status}", self.number)),
         }
     }
