@@ -104,6 +104,46 @@ impl Engine {
         let addresses = leg.media_addresses(&self.core);
         let text = leg.sdp.offer(&wishes, &addresses);
         leg.offer_own(&mut self.core, text);
+        let id = leg.id;
+        if let Some(call) = self.calls.get_mut(&call).filter(|call| call.caller == id) {
+            call.reoffer_due = false;
+        }
+    }
+
+    /// While the called phone rang, its caller may have offered something else by UPDATE or PRACK, and was answered from
+    /// what was known. The one who answered is offered that now; whether the caller's answer fits is seen when it is
+    /// settled (`mend`).
+    pub(super) fn offer_what_changed(&mut self, caller: LegId, callee: LegId) {
+        let Some(leg) = self.legs.get(&caller).filter(|leg| leg.sdp.generation() > 1) else { return };
+        let Some(offer) = leg.sdp.remote().cloned() else { return };
+        self.ensure_ports(callee, &offer);
+        let Some(leg) = self.legs.get_mut(&callee).filter(|leg| leg.can_offer()) else { return };
+        let addresses = leg.media_addresses(&self.core);
+        let before = leg.sdp.clone();
+        let text = leg.sdp.offer(&offer, &addresses);
+        if before.local() == Some(&text) {
+            leg.sdp = before;
+            return;
+        }
+        leg.offer_own(&mut self.core, text);
+        let call = leg.call;
+        self.core.io.decide(call, "the caller changed its offer while the phone rang: the phone is offered that now");
+        if let Some(call) = self.calls.get_mut(&call) {
+            call.reoffer_due = true;
+        }
+    }
+
+    /// The caller was answered before it was known what the called phone would say: if that does not fit, it gets a new
+    /// offer, once the called phone has no offer of ours to answer.
+    pub(super) fn mend(&mut self, call: CallId) {
+        let due = self.calls.get(&call).filter(|call| call.reoffer_due);
+        let Some((caller, callee)) = due.and_then(|call| call.pair) else { return };
+        if self.legs.get(&callee).is_some_and(|callee| callee.exchange != Exchange::Idle) {
+            return;
+        }
+        if !self.answer_fits(caller, callee) {
+            return self.offer_own(call, caller);
+        }
         if let Some(call) = self.calls.get_mut(&call) {
             call.reoffer_due = false;
         }

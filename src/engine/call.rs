@@ -29,7 +29,7 @@ pub struct Call {
     /// The caller and the leg it hears, bridged once that one has answered.
     pub pair: Option<(LegId, LegId)>,
     pub bridged: bool,
-    /// The caller was answered with a description that does not fit the winner: a new offer is due.
+    /// The caller was answered with a description that may not fit the winner: if so, a new offer is due.
     pub reoffer_due: bool,
     pub state: CallState,
     /// What the refusal says in its Reason header.

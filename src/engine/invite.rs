@@ -271,6 +271,7 @@ impl Engine {
         if let Some(caller) = self.legs.get_mut(&caller) {
             caller.answer(&mut self.core, Some(sdp));
         }
+        self.offer_what_changed(caller, leg);
         self.rewire(id);
     }
 

@@ -227,17 +227,16 @@ impl Engine {
                 }
                 self.run_app(call, AppEvent::Ended { leg, cause: Cause::Cancelled });
             }
-            LegEvent::Acked => {
-                if self.calls.get(&call).is_some_and(|call| call.reoffer_due && call.caller == leg) {
-                    self.offer_own(call, leg);
-                }
-            }
+            LegEvent::Acked => self.mend(call),
             LegEvent::Offered => self.on_offered(call, leg),
             LegEvent::AskedForOffer => self.on_asked_for_offer(call, leg),
             LegEvent::Withdrawn => self.on_withdrawn(call, leg),
             LegEvent::Accepted => self.on_accepted(call, leg),
             LegEvent::OfferRefused { status } => self.on_offer_refused(call, leg, status),
-            LegEvent::Refreshed => self.rewire(call),
+            LegEvent::Refreshed => {
+                self.rewire(call);
+                self.mend(call);
+            }
             LegEvent::OfferAgain => self.offer_own(call, leg),
             LegEvent::Carry { tx, message } => self.carry(call, leg, tx, &message),
             LegEvent::Carried { to, tx, request, status } => {

@@ -82,7 +82,7 @@ pub enum LegEvent {
     Accepted,
     /// The peer refused our offer; all is as before.
     OfferRefused { status: u16 },
-    /// The peer's description was confirmed or changed without an offer of the call.
+    /// The peer's description was confirmed or changed without an offer of the call, or stays against our offer.
     Refreshed,
     /// An offer of our own has waited out a glare (RFC 3261 §14.1) and may be tried again.
     OfferAgain,

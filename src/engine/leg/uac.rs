@@ -404,7 +404,10 @@ impl Leg {
             (Kind::Own, 491) => self.wait_out_glare(core),
             (Kind::Refresh, _) => self.refresh_refused(core, status),
             (Kind::Withdrawn, 487) => {}
-            _ => core.io.decide(self.call, format!("{} refused a new description with {status}", self.number)),
+            _ => {
+                core.io.decide(self.call, format!("{} refused a new description with {status}", self.number));
+                core.say(self.id, LegEvent::Refreshed);
+            }
         }
     }
 
