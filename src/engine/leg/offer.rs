@@ -23,13 +23,22 @@ pub(super) enum Kind {
     Withdrawn,
 }
 
-/// A re-INVITE or UPDATE of the peer that waits for the call.
+/// A re-INVITE, UPDATE or PRACK of the peer that waits for the call.
 pub struct Asked {
     tx: TransactionId,
     request: Message,
-    update: bool,
+    by: By,
     /// The offer says what the peer has said before.
     repeats: bool,
+}
+
+/// What the peer's later offer came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum By {
+    Invite,
+    Update,
+    /// What its acknowledgement held back follows its answer.
+    Prack,
 }
 
 impl Leg {
@@ -59,7 +68,7 @@ impl Leg {
             Err(status) => return self.respond_plain(core, tx, request, status),
         };
         let repeats = offer.as_ref().is_some_and(|offer| self.sdp.repeats(offer));
-        self.begin(tx, request, false, repeats);
+        self.begin(tx, request, By::Invite, repeats);
         let trying = core.reply(request, &self.flow, 100, None).finish();
         core.tx.respond(&mut core.io, tx, 100, trying);
         let Some(offer) = offer else { return core.say(self.id, LegEvent::AskedForOffer) };
@@ -92,7 +101,7 @@ impl Leg {
             return self.respond_plain(core, tx, request, 491);
         }
         let repeats = self.sdp.repeats(&offer);
-        self.begin(tx, request, true, repeats);
+        self.begin(tx, request, By::Update, repeats);
         if !self.set_offer(core, offer) {
             return self.refuse_offer(core, 488);
         }
@@ -100,9 +109,37 @@ impl Leg {
         core.say(self.id, LegEvent::Offered);
     }
 
-    fn begin(&mut self, tx: TransactionId, request: &Message, update: bool, repeats: bool) {
-        self.refresh_target(request);
-        self.asked = Some(Asked { tx, request: request.clone(), update, repeats });
+    /// The offer in a PRACK that acknowledged our answer (RFC 3262 §5). One we can't take gets 488, and all is as before:
+    /// the provisional response counts as acknowledged.
+    pub(super) fn on_prack_offer(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {
+        let offer = match Leg::description(request) {
+            Ok(Some(offer)) if self.exchange == Exchange::Idle && self.asked.is_none() => Ok(offer),
+            Ok(Some(_)) => Err(488),
+            Ok(None) => Err(200),
+            Err(status) => Err(status),
+        };
+        let offer = match offer {
+            Ok(offer) => offer,
+            Err(status) => {
+                self.respond_plain(core, tx, request, status);
+                return self.after_prack(core);
+            }
+        };
+        let repeats = self.sdp.repeats(&offer);
+        self.begin(tx, request, By::Prack, repeats);
+        if !self.set_offer(core, offer) {
+            return self.refuse_offer(core, 488);
+        }
+        self.exchange = Exchange::Theirs;
+        core.say(self.id, LegEvent::Offered);
+    }
+
+    fn begin(&mut self, tx: TransactionId, request: &Message, by: By, repeats: bool) {
+        // RFC 3262 §7: a PRACK has no Contact.
+        if by != By::Prack {
+            self.refresh_target(request);
+        }
+        self.asked = Some(Asked { tx, request: request.clone(), by, repeats });
     }
 
     fn refresh_target(&mut self, request: &Message) {
@@ -135,19 +172,26 @@ impl Leg {
         if let Some(invite) = self.late_ack {
             return self.acknowledge(core, invite, Some(sdp));
         }
-        let Some(Asked { tx, request, update, .. }) = self.asked.take() else { return };
-        if !update {
-            return self.send_2xx(core, tx, &request, Some(sdp), false);
+        let Some(Asked { tx, request, by, .. }) = self.asked.take() else { return };
+        match by {
+            By::Invite => self.send_2xx(core, tx, &request, Some(sdp), false),
+            By::Update => {
+                let mut writer = self.reply_dialog(core, &request, 200);
+                self.settle_session_as_uas(core, &request, &mut writer);
+                self.respond(core, tx, 200, finish(writer, Some(sdp)));
+            }
+            By::Prack => {
+                let writer = self.reply(core, &request, 200);
+                self.respond(core, tx, 200, finish(writer, Some(sdp)));
+                self.after_prack(core);
+            }
         }
-        let mut writer = self.reply_dialog(core, &request, 200);
-        self.settle_session_as_uas(core, &request, &mut writer);
-        self.respond(core, tx, 200, finish(writer, Some(sdp)));
     }
 
     /// Whether the re-INVITE that waits for the call is the one this CANCEL means.
     pub(super) fn is_asked_by_invite(&self, cancel: &Message) -> bool {
         let number = |message: &Message| message.cseq().map(|cseq| cseq.number).ok();
-        self.asked.as_ref().is_some_and(|asked| !asked.update && number(&asked.request) == number(cancel))
+        self.asked.as_ref().is_some_and(|asked| asked.by == By::Invite && number(&asked.request) == number(cancel))
     }
 
     /// The partner has taken back what our re-INVITE carries: so do we.
@@ -183,12 +227,15 @@ impl Leg {
     }
 
     pub(super) fn refuse_asked(&mut self, core: &mut Core, status: u16) {
-        let Some(Asked { tx, request, .. }) = self.asked.take() else { return };
+        let Some(Asked { tx, request, by, .. }) = self.asked.take() else { return };
         let mut writer = self.reply(core, &request, status);
         if status == 500 {
             writer.header("Retry-After", "5");
         }
         self.respond(core, tx, status, writer.finish());
+        if by == By::Prack {
+            self.after_prack(core);
+        }
     }
 
     /// Offers the peer a description the partner caused, or asks it for one (None). Check `can_offer` first.

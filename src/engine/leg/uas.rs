@@ -124,6 +124,8 @@ impl Leg {
     /// Tells the caller how its call progresses; with our description where it may hear something already.
     pub fn progress(&mut self, core: &mut Core, status: u16, sdp: Option<Bytes>) {
         let Some(incoming) = &mut self.incoming else { return };
+        // Once acknowledged, a description is not said again (RFC 3262 §5): it would be taken for an offer.
+        let sdp = sdp.filter(|_| !incoming.settled);
         if incoming.require_reliable && !incoming.offered && sdp.is_none() {
             // RFC 3262 §5: the first reliable response would have to carry our offer, and there is none yet.
             return;
@@ -188,6 +190,7 @@ impl Leg {
             core.io.out.push(crate::engine::io::Output::Send { flow: self.flow, bytes, key: None });
         }
         self.respond(core, incoming.tx, cause.status(), bytes);
+        self.refuse_asked(core, 487);
         self.closed(core);
     }
 
@@ -341,15 +344,10 @@ impl Leg {
         if !matches {
             return self.respond_plain(core, tx, request, 481);
         }
-        if !request.body_slice().is_empty() {
-            // An offer in a PRACK: our one description towards the caller stands until the answer.
-            return self.respond_plain(core, tx, request, 488);
-        }
         let timer = self.incoming.as_mut().and_then(|incoming| incoming.take_timer());
         if let Some(timer) = timer {
             core.io.timers.cancel(timer);
         }
-        self.respond_plain(core, tx, request, 200);
         let Some(incoming) = &mut self.incoming else { return };
         if let Some(reliable) = incoming.reliable.take() {
             incoming.settled |= reliable.described && incoming.offered;
@@ -357,6 +355,16 @@ impl Leg {
         if incoming.settled && self.exchange == Exchange::Theirs {
             self.exchange = Exchange::Idle;
         }
+        if !request.body_slice().is_empty() {
+            return self.on_prack_offer(core, tx, request);
+        }
+        self.respond_plain(core, tx, request, 200);
+        self.after_prack(core);
+    }
+
+    /// Sends what waited for a PRACK, unless its offer has no answer yet.
+    pub(super) fn after_prack(&mut self, core: &mut Core) {
+        let Some(incoming) = &mut self.incoming else { return };
         if let Some(sdp) = incoming.answer.take() {
             self.answer(core, sdp);
         } else if let Some((status, sdp)) = incoming.queued.take() {
