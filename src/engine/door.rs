@@ -344,7 +344,10 @@ impl Engine {
             self.registrar.bound_extensions().map(|(tenant, extension)| (tenant, extension.into())).collect();
         for (tenant, extension) in bound {
             let contacts = self.registrar.contacts(tenant, &extension, self.core.io.now).count();
-            self.core.io.event(EventBody::Registered { tenant, extension, contacts });
+            // One whose phones have yet to connect again can't be called.
+            if contacts > 0 {
+                self.core.io.event(EventBody::Registered { tenant, extension, contacts });
+            }
         }
     }
 

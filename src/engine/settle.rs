@@ -51,7 +51,8 @@ impl Engine {
         let now = self.core.io.now;
         let contacts = |tenant, number: &str| self.registrar.contacts(tenant, number, now).count();
         let bound = self.registrar.bound_extensions();
-        let registered = bound.map(|(tenant, number)| (tenant, number.into(), contacts(tenant, number))).collect();
+        let registered = bound.map(|(tenant, number)| (tenant, number.into(), contacts(tenant, number)));
+        let registered = registered.filter(|(_, _, contacts)| *contacts > 0).collect();
         let calls = self.calls.values().filter(|call| !call.recorded).map(Call::snapshot).collect();
         self.core.io.event(EventBody::Snapshot(Arc::new(Snapshot { registered, calls })));
     }

@@ -22,7 +22,7 @@ use strowger::engine::event::{EventBody, TraceEntry};
 use strowger::engine::flow::{Flow, Transport};
 use strowger::engine::io::{Command, Input, Output};
 use strowger::engine::media::{Counters, MediaCommand, MediaEvent, Stream};
-use strowger::engine::record::{Cdr, RecordBody};
+use strowger::engine::record::{Binding, Cdr, RecordBody};
 use strowger::proto::sip::message::Message;
 
 /// Where RTP goes through, as our descriptions say.
@@ -48,6 +48,8 @@ pub struct World {
     /// Phones nothing can be sent to any more.
     closed: BTreeSet<usize>,
     removed: Vec<Box<str>>,
+    /// What the journal holds, by extension and key.
+    bindings: BTreeMap<(TenantId, Box<str>, Box<str>), Arc<Binding>>,
     next_port: u32,
     /// Nothing is shown while phones register.
     quiet: bool,
@@ -82,6 +84,7 @@ impl World {
             streams: BTreeMap::new(),
             closed: BTreeSet::new(),
             removed: Vec::new(),
+            bindings: BTreeMap::new(),
             next_port: 0,
             quiet: false,
         }
@@ -111,6 +114,14 @@ impl World {
             ["journal", "has", "it"] => self.journal_speaks(true),
             ["journal", "lost", "it"] => self.journal_speaks(false),
             ["journal", "works"] => self.hand(Input::RecordsRefused(false)),
+            ["restart"] => self.restart(),
+            [name, "reconnects"] => {
+                let at = self.phone(name)?;
+                self.closed.remove(&at);
+                let request = self.phones[at].register();
+                self.send(at, vec![request]);
+                self.settle()
+            }
             [name, "unreachable"] => {
                 let at = self.phone(name)?;
                 self.closed.insert(at);
@@ -119,7 +130,7 @@ impl World {
             [name, "disconnects"] => {
                 let at = self.phone(name)?;
                 self.closed.insert(at);
-                self.hand(Input::FlowClosed { connection: ConnectionId(at as u64) })
+                self.hand(Input::FlowClosed { connection: self.connection(at) })
             }
             [time] if time.starts_with('+') => self.pass(duration(&time[1..])?),
             [name, ..] => {
@@ -173,6 +184,17 @@ impl World {
         self.settle()
     }
 
+    /// The exchange is killed and starts again: what the journal holds is all it remembers, and connections are gone.
+    fn restart(&mut self) -> Result<(), String> {
+        self.engine = None;
+        self.queue.clear();
+        self.streams.clear();
+        self.config.epoch += 1;
+        self.closed.extend((0..self.phones.len()).filter(|at| self.phones[*at].tcp));
+        self.queue.push_back(Input::Restore(self.bindings.values().cloned().collect()));
+        self.start()
+    }
+
     /// An administrator deletes an extension.
     fn remove(&mut self, extension: &str) -> Result<(), String> {
         self.removed.push(extension.into());
@@ -218,6 +240,11 @@ impl World {
         self.phones.iter().position(|phone| phone.name == name).ok_or(format!("who is {name}?"))
     }
 
+    /// A phone's connection of this run of the exchange.
+    fn connection(&self, at: usize) -> ConnectionId {
+        ConnectionId(at as u64 + 100 * self.config.epoch)
+    }
+
     fn flow(&self, at: usize) -> Flow {
         let phone = &self.phones[at];
         Flow {
@@ -225,7 +252,7 @@ impl World {
             transport: if phone.tcp { Transport::Tcp } else { Transport::Udp },
             local: RELAY.parse().unwrap(),
             remote: phone.address,
-            connection: phone.tcp.then_some(ConnectionId(at as u64)),
+            connection: phone.tcp.then(|| self.connection(at)),
         }
     }
 
@@ -300,8 +327,16 @@ impl World {
         match output {
             Output::Send { flow, bytes, key } => self.deliver(flow, bytes, key)?,
             Output::Record(record) => {
-                if let RecordBody::CallEnded(cdr) = &record.body {
-                    self.remark(cdr_line(cdr));
+                match &record.body {
+                    RecordBody::CallEnded(cdr) => self.remark(cdr_line(cdr)),
+                    RecordBody::Binding(binding) => {
+                        let key = (binding.tenant, binding.extension.clone(), binding.key.clone());
+                        self.bindings.insert(key, binding.clone());
+                    }
+                    RecordBody::Unbound { tenant, extension, key } => {
+                        self.bindings.remove(&(*tenant, extension.clone(), key.clone()));
+                    }
+                    RecordBody::CallStarted(_) => {}
                 }
                 if self.is_journal_slow {
                     self.unwritten = Some(record.seq);
@@ -330,6 +365,9 @@ impl World {
                 self.remark(text.into())
             }
             EventBody::Notice { text, .. } => self.remark(format!("log: {text}")),
+            EventBody::Registered { extension, contacts, .. } if shown("contacts") => {
+                self.remark(format!("{extension} has {contacts} contacts now"));
+            }
             EventBody::Unregistered { extension, contacts, .. } if !self.quiet => {
                 self.remark(format!("{extension} has {contacts} contacts left"));
             }
