@@ -2,6 +2,8 @@
 //!
 //! ```text
 //! Start ──no contact──────────────────────────────→ finish (not registered, unknown)
+//!   ├──→ Waiting ──nobody connects within 3 s─────→ finish (not registered)
+//!   │       ↓ a phone connects
 //!   └──→ Ringing ──answer──→ Talking ──hang-up────→ finish (normal)
 //!           ├──all refused, 6xx───────────────────→ finish (the best refusal)
 //!           ├──ring time-out──────────────────────→ finish (no answer)
@@ -14,8 +16,15 @@ use crate::base::limits;
 use crate::base::mutant::{self, Mutant};
 use crate::engine::app::{Action, App, AppEvent, Cx, Next};
 use crate::engine::config::Redirects;
+use std::time::Duration;
 
 const RING: u32 = 1;
+const LOOK: u32 = 2;
+
+/// After our restart a phone on TCP can't be called until it connects again, which most do within seconds: its caller
+/// waits that long, and we look that often whether it is there.
+const PATIENCE: Duration = Duration::from_secs(3);
+const LOOKS: u32 = 12;
 
 pub struct Dial {
     state: State,
@@ -26,6 +35,10 @@ pub struct Dial {
 }
 
 enum State {
+    /// No phone can be called yet; how often we will look again.
+    Waiting {
+        looks: u32,
+    },
     Ringing {
         /// Legs that may still answer.
         open: Vec<LegId>,
@@ -51,7 +64,22 @@ impl Dial {
             cx.decide(format!("{dialled}: no such extension (dialplan rule: {rule})"));
             return Next::Finish(Cause::UnknownNumber);
         }
+        let waiting = cx.contacts.awaiting(cx.tenant, &dialled);
+        if waiting > 0 && cx.contacts.contacts(cx.tenant, &dialled).is_empty() {
+            cx.decide(format!("{dialled}: waits for its phones to connect again after a restart: {waiting}"));
+        }
+        self.call_or_wait(cx, LOOKS)
+    }
+
+    fn call_or_wait(&mut self, cx: &mut Cx<'_>, looks: u32) -> Next {
+        let rule = self.rule.clone().unwrap_or("none".into());
+        let dialled: Box<str> = cx.dialled.into();
         let legs = self.ring(cx, &dialled);
+        if legs.is_empty() && looks > 0 && cx.contacts.awaiting(cx.tenant, &dialled) > 0 {
+            cx.ask(Action::Timer { tag: LOOK, after: PATIENCE / LOOKS });
+            self.state = State::Waiting { looks: looks - 1 };
+            return Next::Stay;
+        }
         if legs.is_empty() {
             cx.decide(format!("{dialled}: no phone is registered"));
             return Next::Finish(Cause::NotRegistered);
@@ -67,8 +95,10 @@ impl Dial {
         if self.visited.len() >= limits::FORK || self.visited.iter().any(|seen| **seen == *extension) {
             return Vec::new();
         }
-        self.visited.push(extension.into());
         let contacts = cx.contacts.contacts(cx.tenant, extension);
+        if !contacts.is_empty() {
+            self.visited.push(extension.into());
+        }
         contacts.into_iter().take(limits::FORK).map(|binding| cx.dial(binding)).collect()
     }
 
@@ -152,8 +182,13 @@ impl App for Dial {
                 cx.decide(format!("nobody answered within {} s", cx.config.ring_timeout.as_secs()));
                 Next::Finish(Cause::NoAnswer)
             }
+            AppEvent::Timer { tag: LOOK } => match self.state {
+                State::Waiting { looks } => self.call_or_wait(cx, looks),
+                _ => Next::Stay,
+            },
             AppEvent::Timer { .. } => Next::Stay,
             AppEvent::Ended { leg, cause } => match &self.state {
+                State::Waiting { .. } => Next::Finish(*cause),
                 State::Ringing { .. } if *leg == cx.caller => Next::Finish(*cause),
                 State::Ringing { .. } => self.refused(cx, *leg, 480, *cause, &[]),
                 State::Talking { with } if *leg == *with || *leg == cx.caller => Next::Finish(*cause),
@@ -164,6 +199,7 @@ impl App for Dial {
 
     fn text(&self) -> String {
         match &self.state {
+            State::Waiting { .. } => "dial: waits for a phone to connect again".to_owned(),
             State::Ringing { open, .. } => format!("dial: {} ringing", open.len()),
             State::Talking { with } => format!("dial: talking with leg {with}"),
         }

@@ -94,6 +94,9 @@ pub enum Action {
 pub trait Contacts {
     /// Live contacts, best first: higher q, then newest.
     fn contacts(&self, tenant: &Tenant, extension: &str) -> Vec<Arc<Binding>>;
+
+    /// How many more can't be called until their phones connect again after our restart.
+    fn awaiting(&self, tenant: &Tenant, extension: &str) -> usize;
 }
 
 /// The world as an app sees it.

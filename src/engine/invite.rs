@@ -329,6 +329,10 @@ impl Contacts for Registered<'_> {
     fn contacts(&self, tenant: &Tenant, extension: &str) -> Vec<Arc<Binding>> {
         self.registrar.contacts(tenant.id, extension, self.io.now).cloned().collect()
     }
+
+    fn awaiting(&self, tenant: &Tenant, extension: &str) -> usize {
+        self.registrar.awaiting(tenant.id, extension)
+    }
 }
 
 /// The host of our From, To and P-Asserted-Identity: the tenant's domain, or our address on that flow.
