@@ -212,6 +212,11 @@ fn an_unknown_user_and_a_wrong_password_are_told_the_same() {
     let unknown = Phone { user: "9999", ..PHONE }.send(&mut auth, at(1), PHONE.uri, &nonce, 1);
     let wrong = Phone { password: "guess", ..PHONE }.send(&mut auth, at(1), PHONE.uri, &nonce, 1);
     assert_eq!(unknown, refused(false, Why::UnknownUser));
+    // The user is the number alone: what is stored is a digest of it.
+    for user in ["1001@pbx.example", "1001@other.example"] {
+        let with_domain = Phone { user, ..PHONE }.send(&mut auth, at(1), PHONE.uri, &nonce, 1);
+        assert_eq!(with_domain, unknown);
+    }
     assert_eq!(wrong, refused(false, Why::WrongPassword));
     assert_eq!(auth.remembered(), 0);
 }
