@@ -12,6 +12,9 @@ use strowger::node::config::{self, Config, ConfigError, Overrides};
 ///
 /// Without a command it runs the exchange. The first start makes extensions 1001 to 1004 and shows their passwords once.
 /// Ctrl-C lets running calls end and stops; a second Ctrl-C stops at once.
+///
+/// What an option says goes over the environment variable shown with it, and that over the configuration file. Other keys of
+/// the file have neither. STROWGER_SECRET_KEY replaces the file secret.key, RUST_LOG the key log.level.
 #[derive(Parser)]
 #[command(name = "strowger", version, max_term_width = 100)]
 struct Cli {
@@ -44,7 +47,7 @@ struct Settings {
 enum Command {
     /// Run the exchange (also without a command).
     Run,
-    /// Check the configuration and say everything that is wrong with it.
+    /// Check the configuration and say everything that is wrong with it, also addresses this machine does not have.
     Check,
     /// List, add and remove extensions, and change their passwords.
     Extensions {
@@ -133,7 +136,11 @@ fn act(cli: Cli) -> Result<ExitCode> {
     };
     match cli.command.unwrap_or(Command::Run) {
         Command::Run => return node::run(config),
-        Command::Check => println!("The configuration is valid."),
+        Command::Check => {
+            let warnings = config::warnings(cli.settings.config.as_deref(), &overrides, &config);
+            warnings.iter().for_each(|warning| eprintln!("{warning}"));
+            println!("The configuration is valid.");
+        }
         Command::Extensions { tenant, command } => extensions(&config, &tenant, command)?,
         Command::Tenants { command } => tenants(&config, command)?,
     }

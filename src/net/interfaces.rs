@@ -2,7 +2,8 @@
 
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::InterfaceFlags;
-use std::net::IpAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, UdpSocket};
 
 /// Every address of an interface that is up, in the kernel's order; link-local IPv6 left out, since a phone can't be told
 /// one without its zone.
@@ -35,8 +36,22 @@ pub fn behind_wildcard(ipv4: bool) -> Vec<IpAddr> {
     found
 }
 
+/// Whether a socket may have this address now: all of 127.0.0.0/8, for instance, though no interface shows it.
+pub fn is_here(address: IpAddr) -> bool {
+    match UdpSocket::bind((address, 0)) {
+        Ok(_) => true,
+        Err(error) => error.kind() != ErrorKind::AddrNotAvailable,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn an_address_of_another_machine_is_not_here() {
+        assert!(super::is_here([127, 0, 0, 9].into()) && super::is_here([0, 0, 0, 0].into()));
+        assert!(!super::is_here([192, 0, 2, 77].into()));
+    }
+
     #[test]
     fn loopback_is_always_there_and_comes_last() {
         let found = super::behind_wildcard(true);

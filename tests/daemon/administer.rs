@@ -86,4 +86,13 @@ fn check_says_all_faults_with_their_places_and_fails() {
 
     let flag = run(directory.path(), &["check", "--sip-listen", "sctp:1.2.3.4:5"]);
     assert!(stderr(&flag).contains("--sip-listen: `sctp` is no transport"), "{flag:?}");
+
+    std::fs::write(directory.path().join("config.yml"), "rtp:\n  addresses: [192.0.2.77]\n").unwrap();
+    let elsewhere = run(directory.path(), &["check"]);
+    assert!(elsewhere.status.success(), "{elsewhere:?}");
+    let said = stderr(&elsewhere);
+    assert!(
+        said.contains("config.yml:2:3: rtp.addresses[0]: warning: this machine has no address 192.0.2.77"),
+        "{said}"
+    );
 }

@@ -6,6 +6,7 @@
 mod check;
 mod file;
 mod locate;
+mod machine;
 #[cfg(test)]
 mod tests;
 
@@ -130,19 +131,30 @@ pub const DEFAULT_FILE: &str = "config/config.yml";
 ///
 /// Errors: everything that is wrong, not only the first fault.
 pub fn load(path: Option<&Path>, overrides: &Overrides) -> Result<Config, Vec<ConfigError>> {
+    let (origin, text) = read(path).map_err(|error| vec![error])?;
+    from_text(&origin, &text, overrides)
+}
+
+/// The file's name and text.
+fn read(path: Option<&Path>) -> Result<(String, String), ConfigError> {
     let default = Path::new(DEFAULT_FILE);
     let path = path.or_else(|| default.exists().then_some(default));
-    let Some(path) = path else { return from_text("defaults", "", overrides) };
+    let Some(path) = path else { return Ok(("defaults".to_owned(), String::new())) };
     let origin = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) => from_text(&origin, &text, overrides),
-        Err(error) => Err(vec![ConfigError {
-            origin,
-            at: None,
-            key: String::new(),
-            message: format!("can't be read: {error}. Name another file with --config"),
-        }]),
+        Ok(text) => Ok((origin, text)),
+        Err(error) => {
+            let message = format!("can't be read: {error}. Name another file with --config");
+            Err(ConfigError { origin, at: None, key: String::new(), message })
+        }
     }
+}
+
+/// What a valid configuration asks of this machine and does not find. `path` and `overrides` are those it was loaded with.
+pub fn warnings(path: Option<&Path>, overrides: &Overrides, config: &Config) -> Vec<ConfigError> {
+    // The file was there a moment ago; without it the warnings have no place.
+    let (origin, text) = read(path).unwrap_or_default();
+    machine::absent((&origin, &text), overrides, config, crate::net::interfaces::is_here)
 }
 
 /// The configuration a text says.

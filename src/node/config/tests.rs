@@ -88,3 +88,41 @@ auth:
     assert!(found.iter().any(|fault| fault.contains("listed twice")), "{found:#?}");
     assert!(found.iter().any(|fault| fault.contains("would be administrator")), "{found:#?}");
 }
+
+#[test]
+fn addresses_of_other_machines_are_warned_of_with_their_place() {
+    let text = "\
+sip:
+  listen:
+    - address: udp:192.0.2.1:5060
+    - address: tcp:0.0.0.0:5060
+    - address: tcp:[2001:db8::1]:5060
+rtp:
+  addresses: [192.0.2.1]
+";
+    let here = |text: &str, overrides: &Overrides| {
+        let config = from_text("config.yml", text, overrides).unwrap();
+        let warnings = super::machine::absent(("config.yml", text), overrides, &config, |ip| ip.is_loopback());
+        warnings.iter().map(ConfigError::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(here("", &Overrides::default()), Vec::<String>::new());
+    let start = "warning: this machine has no address";
+    let end = "now, and the exchange would not start: ";
+    assert_eq!(
+        here(text, &Overrides::default()),
+        [
+            format!(
+                "config.yml:3:7: sip.listen[0].address: {start} 192.0.2.1 {end}use one that `ip address` shows, or 0.0.0.0 for all"
+            ),
+            format!(
+                "config.yml:5:7: sip.listen[2].address: {start} 2001:db8::1 {end}use one that `ip address` shows, or [::] for all"
+            ),
+            format!(
+                "config.yml:7:3: rtp.addresses[0]: {start} 192.0.2.1 {end}take it out, or use one that `ip address` shows"
+            ),
+        ]
+    );
+    let flags = Overrides { sip_listen: vec!["udp:192.0.2.2:5060".to_owned()], ..Overrides::default() };
+    let said = here("", &flags);
+    assert!(said.len() == 1 && said[0].starts_with(&format!("--sip-listen: {start} 192.0.2.2 {end}")), "{said:?}");
+}
