@@ -189,6 +189,7 @@ impl World {
         self.engine = None;
         self.queue.clear();
         self.streams.clear();
+        self.unwritten = None;
         self.config.epoch += 1;
         self.closed.extend((0..self.phones.len()).filter(|at| self.phones[*at].tcp));
         self.queue.push_back(Input::Restore(self.bindings.values().cloned().collect()));
