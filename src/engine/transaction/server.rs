@@ -192,12 +192,14 @@ impl Transactions {
         }
     }
 
-    /// The same request came again: so does the last response.
+    /// The same request came again: so does the last response, to where it came from (RFC 3261 §18.2.2): a NAT may have
+    /// given the phone another port meanwhile.
     fn repeat(&self, io: &mut Io, id: TransactionId, flow: Flow) {
         let Some(server) = self.servers.get(&id) else { return };
         let wanted = matches!(server.state, State::Proceeding | State::Completed) && !server.last.is_empty();
-        if wanted && same_source(&server.flow, &flow) {
-            send(io, server.flow, server.last.clone(), id);
+        let same_host = server.flow.remote.ip() == flow.remote.ip() && server.flow.connection == flow.connection;
+        if wanted && same_host {
+            send(io, flow, server.last.clone(), id);
         }
     }
 
