@@ -309,7 +309,8 @@ impl Leg {
             Some(dialog) => dialog.accept_cseq(cseq.number),
             None => true,
         };
-        if !in_order {
+        // A PRACK that an UPDATE has overtaken: without it the call could not be answered, and its RAck says what it means.
+        if !in_order && !self.is_awaited_prack(request) {
             return self.respond_plain(core, tx, request, 500);
         }
         match request.method() {

@@ -13,6 +13,7 @@ use crate::engine::negotiate::Unacceptable;
 use crate::engine::transaction::Owner;
 use crate::proto::sdp::Sdp;
 use crate::proto::sip::message::Message;
+use crate::proto::sip::method::Method;
 use crate::proto::sip::name::Name;
 use crate::proto::sip::writer::Writer;
 use bytes::Bytes;
@@ -330,18 +331,19 @@ impl Leg {
         }
         core.io.decide(self.call, format!("{} never acknowledged a provisional response", self.number));
         // RFC 3262 §3: the request is rejected with a 5xx, which ending the leg does.
-        self.state = State::Incoming;
         core.say(self.id, LegEvent::Ended { cause: Cause::RemoteError });
     }
 
+    /// Whether this is the PRACK of our reliable response.
+    pub(super) fn is_awaited_prack(&self, request: &Message) -> bool {
+        let Some(incoming) = self.incoming.as_ref().filter(|_| request.method() == Method::Prack) else { return false };
+        let invite = incoming.request.cseq().map(|cseq| cseq.number).unwrap_or_default();
+        let rseq = incoming.reliable.as_ref().map(|reliable| reliable.rseq);
+        request.rack().is_some_and(|rack| Some(rack.rseq) == rseq && rack.cseq.number == invite)
+    }
+
     pub(super) fn on_prack(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {
-        let rack = request.rack();
-        let matches = self.incoming.as_ref().is_some_and(|incoming| {
-            let invite = incoming.request.cseq().map(|cseq| cseq.number).unwrap_or_default();
-            let rseq = incoming.reliable.as_ref().map(|reliable| reliable.rseq);
-            rack.is_some_and(|rack| Some(rack.rseq) == rseq && rack.cseq.number == invite)
-        });
-        if !matches {
+        if !self.is_awaited_prack(request) {
             return self.respond_plain(core, tx, request, 481);
         }
         let timer = self.incoming.as_mut().and_then(|incoming| incoming.take_timer());
