@@ -140,6 +140,9 @@ impl Scenario {
         let mut quirks = Quirks::drawn(rng);
         if self.mood == Mood::Clear && rng.chance(60) {
             quirks = Quirks::default();
+        } else if rng.split(7).chance(30) {
+            // A stream of its own: the seeds that once found something still draw the same offices.
+            quirks.fickle = 4_000;
         }
         let profile = Profile {
             index,

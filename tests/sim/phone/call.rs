@@ -288,6 +288,7 @@ impl Timer {
             | Timer::Whim(call)
             | Timer::Enough(call)
             | Timer::Glare(call)
+            | Timer::TakeBack(call)
             | Timer::Refresh(call)
             | Timer::Expire(call)
             | Timer::Overdue(call, _) => *call == id,

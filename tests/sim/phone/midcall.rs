@@ -53,12 +53,16 @@ impl Phone {
             0 => {
                 self.change_mind(id);
                 self.send_reinvite(id, false);
+                self.perhaps_take_back(id);
             }
             1 if can_update => {
                 self.change_mind(id);
                 self.send_update(id, true);
             }
-            2 => self.send_reinvite(id, true),
+            2 => {
+                self.send_reinvite(id, true);
+                self.perhaps_take_back(id);
+            }
             3 => self.send_info(id),
             4 => self.send_options(id),
             5 => {
@@ -69,6 +73,59 @@ impl Phone {
             _ => {}
         }
         self.next_whim(id);
+    }
+
+    fn perhaps_take_back(&mut self, id: CallId) {
+        if self.habit(self.profile.quirks.fickle) {
+            let pause = self.rng.range(0, 1_500) * MS;
+            self.timer(pause, Timer::TakeBack(id));
+        }
+    }
+
+    pub(super) fn take_back(&mut self, id: CallId) {
+        let inviting = self.calls.get(&id).and_then(|call| call.inviting.as_ref());
+        if inviting.is_some_and(|inviting| inviting.again) {
+            self.cancel(id);
+        }
+    }
+
+    /// Another offer before the call is answered, when the first has its answer: in its PRACK (true), or by UPDATE.
+    pub(super) fn early_change(&mut self, id: CallId, prack: &mut Msg) -> bool {
+        if !self.habit(self.profile.quirks.fickle) {
+            return false;
+        }
+        self.change_mind(id);
+        let Some(offer) = self.offer(id) else { return false };
+        prack.set("Content-Type", "application/sdp");
+        prack.body = offer.encode();
+        if let Some(call) = self.calls.get_mut(&id) {
+            call.updating = true;
+        }
+        true
+    }
+
+    pub(super) fn early_update(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(&id) else { return };
+        let can_update = self.profile.make.update && call.peer_allows.iter().any(|method| method == "UPDATE");
+        if can_update && call.media.offered.is_none() && self.habit(self.profile.quirks.fickle) {
+            self.change_mind(id);
+            self.send_update(id, true);
+        }
+    }
+
+    /// With an offer in it, a PRACK is answered like one (RFC 3262 §5).
+    pub(super) fn on_prack_final(&mut self, id: CallId, key: &TxKey, msg: &Msg, code: u16) {
+        let described = self.clients.get(key).is_some_and(|client| !client.request.body.is_empty());
+        // Else the description was the answer to an offer in the provisional response.
+        let Some(call) = self.calls.get_mut(&id).filter(|call| described && call.updating) else {
+            return self.on_dialog_final(id, code);
+        };
+        call.updating = false;
+        match Sdp::parse(&msg.body) {
+            _ if code >= 300 => self.negotiation_failed(id, code),
+            Some(answer) => self.take_answer(id, answer),
+            None => self.complain("a 2xx without the answer to our offer", &msg.title()),
+        }
     }
 
     /// Hold becomes resume and the other way round.

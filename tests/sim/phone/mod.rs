@@ -78,6 +78,8 @@ enum Timer {
     Enough(CallId),
     /// Try the re-INVITE again that met 491.
     Glare(CallId),
+    /// Take the re-INVITE back.
+    TakeBack(CallId),
     /// Refresh the session (RFC 4028).
     Refresh(CallId),
     /// The session ran out.
@@ -252,6 +254,7 @@ impl Phone {
             Timer::Whim(call) => self.whim(call),
             Timer::Enough(call) => self.enough(call),
             Timer::Glare(call) => self.reinvite_again(call),
+            Timer::TakeBack(call) => self.take_back(call),
             Timer::Refresh(call) => self.refresh_session(call),
             Timer::Expire(call) => self.session_expired(call),
             Timer::Overdue(call, what) => self.overdue(call, what),

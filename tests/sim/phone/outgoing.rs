@@ -111,6 +111,7 @@ impl Phone {
         let reliable = msg.has_token("Require", "100rel");
         let sdp = Sdp::parse(&msg.body);
         let mut answer = None;
+        let mut answered = false;
         let Some(call) = self.calls.get_mut(&id) else { return };
         if reliable {
             // A repetition, or one that overtook another: it comes again (RFC 3262 §4).
@@ -127,6 +128,7 @@ impl Phone {
             (Some(sdp), Some(_), true) => {
                 call.media.preview = Some(sdp.clone());
                 self.take_answer(id, sdp);
+                answered = true;
             }
             (Some(sdp), Some(_), false) => self.take_preview(id, sdp, msg),
             // The offer of a call without one (RFC 3262 §5): the PRACK brings the answer.
@@ -148,7 +150,11 @@ impl Phone {
             prack.set("Content-Type", "application/sdp");
             prack.body = answer.encode();
         }
+        let changed = answered && self.early_change(id, &mut prack);
         self.start(prack, Purpose::Prack(id));
+        if answered && !changed {
+            self.early_update(id);
+        }
     }
 
     /// The answer as an unreliable response shows it: it may not change until the 200 (RFC 3261 §13.2.1).
@@ -180,7 +186,8 @@ impl Phone {
         self.start_on_branch(cancel, Purpose::Cancel, &key.branch);
         self.expect_final(&key);
         let now = self.now;
-        if let Some(log) = self.log_of(id) {
+        let again = self.calls.get(&id).and_then(|call| call.inviting.as_ref()).is_some_and(|inviting| inviting.again);
+        if let Some(log) = self.log_of(id).filter(|_| !again) {
             log.cancelled = Some(now);
         }
     }
@@ -257,6 +264,8 @@ impl Phone {
                     self.complain("an answer that changed within one dialog", &msg.title());
                 }
             }
+            // That is the offer of an UPDATE or a PRACK, answered there.
+            (None, true) if call.updating => {}
             (None, true) => self.complain("a 2xx without the answer to our offer", &msg.title()),
             (None, false) if late && call.media.local.is_none() => {
                 self.complain("a 2xx without an offer to our INVITE without one", &msg.title());

@@ -110,6 +110,8 @@ pub struct Quirks {
     pub forgets: u64,
     /// Lets a re-INVITE lie for a while.
     pub slow_reinvite: u64,
+    /// Takes a re-INVITE back, and changes the offer before the call is answered.
+    pub fickle: u64,
     /// Sends an old Authorization in a new request (never to be accepted).
     pub replays: u64,
     pub wrong_password: bool,
