@@ -11,7 +11,9 @@ use crate::sip::text::{Msg, uri_of, user_of};
 impl Phone {
     pub(super) fn on_first_invite(&mut self, key: TxKey, msg: &Msg) {
         if !self.registration.stands(self.now) && self.profile.registers && self.registration.until.is_some() {
-            self.complain("an INVITE after the registration ran out", &msg.title());
+            // It may have been under way since before.
+            let since = self.now.saturating_sub(GIVE_UP);
+            self.miss(since, "an INVITE after the registration ran out", &msg.title());
         }
         let contacts = msg.list("Contact");
         let Some(contact) = contacts.first() else {
