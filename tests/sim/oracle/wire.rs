@@ -175,7 +175,10 @@ impl Wire {
         }
         let key = (branch, msg.call_id().to_string(), cseq);
         let Some(invite) = self.invites.get_mut(&key) else { return Meaning::Nothing };
-        let own = invite.flows.contains(flow);
+        let again = invite.finals.iter().any(|(_, _, other)| other == bytes);
+        // Its connection is gone: a 2xx is repeated where the phone's later requests of the dialog came from.
+        let moved = invite.orphan && again && code < 300;
+        let own = invite.flows.contains(flow) || moved;
         v.hold(own, "a response goes where its request came from", || msg.title());
         if code < 200 {
             let late = invite.finals.iter().any(|(at, ..)| now < *at + T4);
@@ -188,7 +191,6 @@ impl Wire {
             other != bytes && now < *at + remembered
         });
         v.hold(!conflict, "exactly one final response for each INVITE", || msg.title());
-        let again = invite.finals.iter().any(|(_, _, other)| other == bytes);
         if again {
             return Meaning::Nothing;
         }
