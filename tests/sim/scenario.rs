@@ -123,7 +123,34 @@ impl Scenario {
         }
         scenario.write_books(&mut rng);
         scenario.draw_faults(&mut rng);
+        if scenario.is_patient() {
+            scenario.be_patient(&mut Prng::new(seed).split(7));
+        }
         scenario
+    }
+
+    /// In one office of eight people talk for minutes, so that sessions are refreshed and run out.
+    pub fn is_patient(&self) -> bool {
+        self.seed % 8 == 3
+    }
+
+    /// Draws from a stream of its own, so that the other seeds keep their course.
+    fn be_patient(&mut self, rng: &mut Prng) {
+        self.active = rng.range(220, 320) * SECOND;
+        self.session = *rng.pick(&[90, 90, 100, 120]);
+        for profile in &mut self.profiles {
+            profile.habits.talk = (40 * SECOND, 400 * SECOND);
+            profile.habits.whim_pause = (5 * SECOND, 60 * SECOND);
+        }
+        if matches!(self.mood, Mood::Clear | Mood::Rain | Mood::Storm) {
+            return;
+        }
+        // Phones that vanish for longer than a session lasts.
+        for _ in 0..rng.range(1, 2) {
+            let (at, phone) = (rng.range(20, 150) * SECOND, rng.below(self.profiles.len() as u64) as usize);
+            self.faults.push((at, Fault::Crash { phone, off: rng.range(130, 250) * SECOND }));
+        }
+        self.faults.sort_by_key(|(at, _)| *at);
     }
 
     fn add_phone(&mut self, rng: &mut Prng, index: usize) {
@@ -282,8 +309,9 @@ impl Scenario {
     /// In words, for the report of a failing run.
     pub fn describe(&self) -> String {
         let mut out = format!(
-            "{:?}, {} tenants, {} ports, ring {} s, session {} s, {}, calls at most {}, active {} s\n",
+            "{:?}{}, {} tenants, {} ports, ring {} s, session {} s, {}, calls at most {}, active {} s\n",
             self.mood,
+            if self.is_patient() { " and patient" } else { "" },
             self.tenants.len(),
             self.ports,
             self.ring_timeout / SECOND,

@@ -119,17 +119,14 @@ impl Books {
         }
     }
 
-    /// What the wire saw of the caller's INVITE.
-    pub fn meaning(&mut self, meaning: Meaning) {
-        let Meaning::Final { call_id, code } = meaning else { return };
-        let Some((epoch, call)) = self.by_sip.get(&call_id) else { return };
-        if *epoch != self.epoch {
-            return;
-        }
-        if let Some(entry) = self.calls.get_mut(call) {
-            entry.answered |= code < 300;
-            entry.final_code = Some(code);
-        }
+    /// What the wire saw of the caller's INVITE; the call if it has its final response.
+    pub fn meaning(&mut self, meaning: Meaning) -> Option<CallId> {
+        let Meaning::Final { call_id, code } = meaning else { return None };
+        let call = self.live_call_of(&call_id)?;
+        let entry = self.calls.get_mut(&call)?;
+        entry.answered |= code < 300;
+        entry.final_code = Some(code);
+        Some(call)
     }
 
     /// After a step: calls that began have a start record, and the engine's calls are those the events told of.
@@ -150,6 +147,12 @@ impl Books {
             verdict.hold(entry.ended.is_some(), "an end record for each call", || entry.name.clone());
             verdict.hold(entry.told, "an end event for each call", || entry.name.clone());
         }
+    }
+
+    /// The call of this life of the daemon a SIP Call-ID belongs to.
+    pub fn live_call_of(&self, sip_call_id: &str) -> Option<CallId> {
+        let (epoch, call) = self.by_sip.get(sip_call_id)?;
+        (*epoch == self.epoch).then_some(*call)
     }
 
     /// The engine's call a SIP Call-ID belongs to.

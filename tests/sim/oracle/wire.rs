@@ -128,7 +128,8 @@ impl Wire {
         }
     }
 
-    pub fn sent(&mut self, now: Time, flow: &Flow, bytes: &[u8], verdict: &mut Verdict) -> Meaning {
+    /// `msg`: what the bytes say, if anybody can read them.
+    pub fn sent(&mut self, now: Time, flow: &Flow, bytes: &[u8], msg: Option<&Msg>, verdict: &mut Verdict) -> Meaning {
         let listener = match (flow.transport, flow.listener) {
             (Transport::Udp, ListenerId(0 | 2)) => flow.connection.is_none(),
             (Transport::Tcp, ListenerId(1)) => flow.connection.is_some(),
@@ -139,16 +140,16 @@ impl Wire {
         if bytes.starts_with(b"SIP/2.0 400") || bytes.starts_with(b"SIP/2.0 505") {
             return Meaning::Nothing;
         }
-        let Some(msg) = Msg::parse(bytes) else {
+        let Some(msg) = msg else {
             verdict.fail("messages everybody can read", String::from_utf8_lossy(bytes));
             return Meaning::Nothing;
         };
         let complete = ["Via", "From", "To", "Call-ID", "CSeq"].iter().all(|name| msg.get(name).is_some());
         verdict.hold(complete, "messages with all their headers", || msg.title());
         match msg.code() {
-            Some(code) => self.sent_response(now, flow, &msg, code, bytes, verdict),
+            Some(code) => self.sent_response(now, flow, msg, code, bytes, verdict),
             None => {
-                self.sent_request(now, flow, &msg, bytes, verdict);
+                self.sent_request(now, flow, msg, bytes, verdict);
                 Meaning::Nothing
             }
         }

@@ -4,7 +4,7 @@
 use super::call::{Call, CallId, Ending, Invited, Phase};
 use super::transaction::{Purpose, TxKey};
 use super::{Phone, Timer};
-use crate::clock::MS;
+use crate::clock::{GIVE_UP, MS};
 use crate::sip::sdp::{INACTIVE, SENDONLY, SENDRECV, Sdp};
 use crate::sip::text::Msg;
 
@@ -266,6 +266,17 @@ impl Phone {
             // A BYE on an early dialog says nothing about the INVITE, whose final response is still to come.
             return;
         }
+        self.choose_second_answer(id);
         self.end(id, Ending::ByPeer);
+    }
+
+    /// The second answer had overtaken the first: it is the first that is hung up.
+    fn choose_second_answer(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(&id).filter(|call| !call.ghost) else { return };
+        let soon = self.logs[call.log].answered.is_some_and(|at| self.now < at + GIVE_UP);
+        let of_same = |other: &&Call| other.ghost && soon && other.dialog.call_id == call.dialog.call_id;
+        if let Some(second) = self.calls.values().find(of_same).map(|call| call.id) {
+            self.timers.strike_all(|timer| matches!(timer, Timer::Overdue(other, _) if *other == second));
+        }
     }
 }
