@@ -138,9 +138,11 @@ impl Scenario {
     fn be_patient(&mut self, rng: &mut Prng) {
         self.active = rng.range(220, 320) * SECOND;
         self.session = *rng.pick(&[90, 90, 100, 120]);
+        // Some talk and do nothing else: nobody but the session timer notices who is gone.
+        let quiet = rng.chance(50);
         for profile in &mut self.profiles {
-            profile.habits.talk = (40 * SECOND, 400 * SECOND);
-            profile.habits.whim_pause = (5 * SECOND, 60 * SECOND);
+            profile.habits.talk = (if quiet { 150 * SECOND } else { 40 * SECOND }, 400 * SECOND);
+            profile.habits.whim_pause = if quiet { (200 * SECOND, 400 * SECOND) } else { (5 * SECOND, 60 * SECOND) };
         }
         if matches!(self.mood, Mood::Clear | Mood::Rain | Mood::Storm) {
             return;
@@ -148,7 +150,7 @@ impl Scenario {
         // Phones that vanish for longer than a session lasts.
         for _ in 0..rng.range(1, 2) {
             let (at, phone) = (rng.range(20, 150) * SECOND, rng.below(self.profiles.len() as u64) as usize);
-            self.faults.push((at, Fault::Crash { phone, off: rng.range(130, 250) * SECOND }));
+            self.faults.push((at, Fault::Crash { phone, off: rng.range(190, 280) * SECOND }));
         }
         self.faults.sort_by_key(|(at, _)| *at);
     }

@@ -25,6 +25,8 @@ type Request = (String, u32);
 struct Talk {
     /// The phone's INVITEs and UPDATEs without a final response, with their offers.
     asked: BTreeMap<Request, Option<Direction>>,
+    /// The highest CSeq of those: what comes late repeats what is settled.
+    last_asked: Option<u32>,
     /// The engine's, until the ACK (INVITE) or the 2xx (UPDATE).
     ours: BTreeMap<Request, Option<Side>>,
     /// The phone's 2xx to the engine's INVITEs, by CSeq and its tag.
@@ -57,8 +59,9 @@ impl Talks {
         let sdp = Sdp::parse(&msg.body).map(|sdp| sdp.audio_direction());
         let talk = self.talks.entry(msg.call_id().to_string()).or_default();
         match (msg.method(), msg.code(), about) {
-            (Some("INVITE" | "UPDATE"), ..) => {
-                talk.asked.entry((about.to_string(), cseq)).or_insert(sdp);
+            (Some("INVITE" | "UPDATE"), ..) if talk.last_asked.is_none_or(|last| cseq > last) => {
+                talk.last_asked = Some(cseq);
+                talk.asked.insert((about.to_string(), cseq), sdp);
             }
             (Some("ACK"), ..) => {
                 if let (Some(engine), Some(phone)) = (talk.late.remove(&cseq), sdp) {

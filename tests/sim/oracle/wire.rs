@@ -19,6 +19,8 @@ pub struct Wire {
     requests: BTreeMap<(String, String), Vec<u8>>,
     /// The last CSeq of the engine's requests in a dialog, by Call-ID and the tags of From and To.
     last_cseq: BTreeMap<(String, String, String), u32>,
+    /// Flows on which requests with a Call-ID came.
+    flows: BTreeMap<String, Vec<Flow>>,
     closed: BTreeSet<ConnectionId>,
     bindings: BTreeMap<BindingKey, Arc<Binding>>,
     /// What the journal has not confirmed: a binding to be set, or one that was removed and may come back.
@@ -76,10 +78,12 @@ impl Wire {
             Some("INVITE") => {}
             None | Some("ACK") => return,
             Some(_) => {
+                self.came_on(flow, msg);
                 self.owed.insert((branch, method.to_string()), (*flow, msg.title()));
                 return;
             }
         }
+        self.came_on(flow, msg);
         let key = (branch, msg.call_id().to_string(), cseq);
         let entry = self.invites.entry(key).or_insert_with(|| Invite {
             flows: Vec::new(),
@@ -89,6 +93,13 @@ impl Wire {
             orphan: false,
         });
         entry.flows.push(*flow);
+    }
+
+    fn came_on(&mut self, flow: &Flow, msg: &Msg) {
+        if msg.tag_of_to().is_some() {
+            let flows = self.flows.entry(msg.call_id().to_string()).or_default();
+            flows.extend((!flows.contains(flow)).then_some(*flow));
+        }
     }
 
     pub fn closed(&mut self, connection: ConnectionId) {
@@ -176,7 +187,10 @@ impl Wire {
         }
         let key = (branch, msg.call_id().to_string(), cseq);
         let Some(invite) = self.invites.get_mut(&key) else { return Meaning::Nothing };
-        let own = invite.flows.contains(flow);
+        // A 200 that waits for its ACK follows a phone that moved to another connection meanwhile.
+        let moved = || self.flows.get(msg.call_id()).is_some_and(|flows| flows.contains(flow));
+        let waits = code < 300 && !invite.finals.is_empty();
+        let own = invite.flows.contains(flow) || waits && moved();
         v.hold(own, "a response goes where its request came from", || msg.title());
         if code < 200 {
             let late = invite.finals.iter().any(|(at, ..)| now < *at + T4);
