@@ -147,8 +147,9 @@ impl Wire {
             _ => false,
         };
         verdict.hold(listener, "flows are those messages came on", || format!("{flow:?}"));
-        // These repeat headers as broken as they came.
-        if bytes.starts_with(b"SIP/2.0 400") || bytes.starts_with(b"SIP/2.0 505") {
+        // These repeat headers as broken as they came, and so does what answers rubbish.
+        let refused = bytes.starts_with(b"SIP/2.0 400") || bytes.starts_with(b"SIP/2.0 505");
+        if refused || msg.is_none() && answers_rubbish(bytes) {
             return Meaning::Nothing;
         }
         let Some(msg) = msg else {
@@ -290,6 +291,12 @@ impl Wire {
 /// Phones put their life into the branch; rubbish has none.
 fn is_sane(branch: &str) -> bool {
     branch.split('-').nth(2).is_some_and(|life| life.parse::<u32>().is_ok_and(|life| life > 0))
+}
+
+fn answers_rubbish(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let branch = text.split("branch=").nth(1).and_then(|rest| rest.split([';', '\r', ',']).next());
+    text.starts_with("SIP/2.0 ") && branch.is_some_and(|branch| !is_sane(branch))
 }
 
 fn key_of(binding: &Binding) -> (TenantId, Box<str>, Box<str>) {
