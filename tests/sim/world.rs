@@ -88,7 +88,7 @@ impl World {
             sessions: Sessions::default(),
             books: Books::default(),
             trouble: Trouble::default(),
-            ladder: Ladder::new(600),
+            ladder: Ladder::new(if std::env::var_os("SIM_LONG").is_some() { 60_000 } else { 600 }),
             audit: Audit::default(),
             steps: 0,
             standing: 0,

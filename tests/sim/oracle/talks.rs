@@ -33,6 +33,7 @@ struct Talk {
     answers: BTreeMap<(u32, String), Option<Direction>>,
     /// The engine's offers in 2xx to INVITEs without one, by CSeq: the ACK brings the answer.
     late: BTreeMap<u32, Side>,
+    over: bool,
 }
 
 /// What the engine's description says of audio.
@@ -84,8 +85,13 @@ impl Talks {
 
     /// A message of the engine went to a phone.
     pub fn sent(&mut self, msg: &Msg) {
-        let Some((cseq, about @ ("INVITE" | "UPDATE" | "ACK"))) = msg.cseq() else { return };
+        let Some((cseq, about @ ("INVITE" | "UPDATE" | "ACK" | "BYE"))) = msg.cseq() else { return };
         let talk = self.talks.entry(msg.call_id().to_string()).or_default();
+        if about == "BYE" {
+            // Ours, or the answer to theirs. What crosses it agrees to nothing any more.
+            talk.over |= msg.code().is_none_or(|code| code == 200);
+            return;
+        }
         let request = (about.to_string(), cseq);
         let agreed = match (msg.method(), msg.code()) {
             (Some("ACK"), _) => talk.acknowledged(cseq, msg),
@@ -107,8 +113,9 @@ impl Talks {
 
     /// After a step: the media plane does no more than the dialogs allow.
     pub fn judge(&mut self, plane: &Plane, verdict: &mut Verdict) {
-        // A port given back: the call is over, and the number may be another's soon.
-        self.agreed.retain(|_, agreed| plane.port_at(agreed.engine.at).is_some());
+        // The port is given back, or will be: its number may be another's soon.
+        let over = |call_id: &String| self.talks.get(call_id).is_some_and(|talk| talk.over);
+        self.agreed.retain(|call_id, agreed| !over(call_id) && plane.port_at(agreed.engine.at).is_some());
         for (call_id, agreed) in &self.agreed {
             let Some(port) = plane.port_at(agreed.engine.at) else { continue };
             let Some(stream) = plane.granted.get(&port).and_then(|port| port.stream.as_ref()) else { continue };

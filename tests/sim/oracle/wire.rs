@@ -56,6 +56,7 @@ pub enum Meaning {
     /// The first INVITE of a call got its final response.
     Final {
         call_id: String,
+        cseq: u32,
         code: u16,
     },
 }
@@ -210,7 +211,7 @@ impl Wire {
         }
         invite.finals.push((now, code, bytes.to_vec()));
         match invite.first {
-            true => Meaning::Final { call_id: key.1, code },
+            true => Meaning::Final { call_id: key.1, cseq, code },
             false => Meaning::Nothing,
         }
     }
@@ -296,7 +297,7 @@ fn is_sane(branch: &str) -> bool {
 fn answers_rubbish(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let branch = text.split("branch=").nth(1).and_then(|rest| rest.split([';', '\r', ',']).next());
-    text.starts_with("SIP/2.0 ") && branch.is_some_and(|branch| !is_sane(branch))
+    text.starts_with("SIP/2.0 ") && branch.is_none_or(|branch| !is_sane(branch))
 }
 
 fn key_of(binding: &Binding) -> (TenantId, Box<str>, Box<str>) {

@@ -212,11 +212,10 @@ impl Phone {
             log.ending = ending;
         }
         let Some(call) = self.calls.remove(&id) else { return };
-        if let Some(invited) = &call.invited
-            && ending != Ending::Crashed
-            && ending != Ending::Forgot
-        {
-            self.respond(&invited.key, 487, "Request Terminated", |_| {});
+        match (&call.invited, ending) {
+            (None, _) | (_, Ending::Crashed) => {}
+            (Some(invited), Ending::Forgot) => self.ignore(&invited.key),
+            (Some(invited), _) => self.respond(&invited.key, 487, "Request Terminated", |_| {}),
         }
         self.timers.strike_all(|timer| timer.is_of(id));
         if let Some(inviting) = &call.inviting {
