@@ -64,6 +64,7 @@ fn offices_keep_every_rule() {
             let failure = report.failure.as_ref().expect("only failures are kept");
             println!("seed {}: {}: {}", report.seed, failure.rule, failure.detail);
         }
+        println!("{}", outcome.coverage.table());
     }
     assert!(failures.is_empty(), "{} of {} failed\n{}", failures.len(), outcome.runs, explain(&failures[0]));
     assert!(outcome.tally.answered > outcome.runs, "hardly any call was answered: {:?}", outcome.tally);

@@ -407,6 +407,7 @@ impl World {
             self.forks.sent(self.now, msg, &flow, (call, key), &mut self.verdict);
             self.talks.sent(msg);
             self.sessions.sent(self.now, msg);
+            self.coverage.sent(msg);
         }
         match (flow.transport, flow.connection) {
             (Transport::Tcp, Some(connection)) => {
