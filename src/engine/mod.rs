@@ -248,6 +248,11 @@ impl Engine {
                 }
             }
             LegEvent::Ended { cause } => {
+                if self.legs.get(&leg).is_some_and(Leg::is_unanswered)
+                    && let Some(call) = self.calls.get_mut(&call)
+                {
+                    call.take_back_answer();
+                }
                 self.drop_leg(leg, cause);
                 self.run_app(call, AppEvent::Ended { leg, cause });
             }
