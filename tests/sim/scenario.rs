@@ -3,7 +3,7 @@
 use crate::clock::{MS, SECOND, Time};
 use crate::nat::{Kind, Nat};
 use crate::network::{Path, Weather};
-use crate::phone::traits::{Habits, Make, Profile, Quirks, Transport};
+use crate::phone::traits::{Habits, Make, Odd, Profile, Quirks, Transport};
 use crate::prng::Prng;
 use crate::sip::digest;
 use std::collections::BTreeMap;
@@ -129,7 +129,7 @@ impl Scenario {
         scenario
     }
 
-    /// In one office of eight people talk for minutes, so that sessions are refreshed and run out.
+    /// In one office of eight people talk for minutes, so that sessions are refreshed and run out, and phones have odd ways.
     pub fn is_patient(&self) -> bool {
         self.seed % 8 == 3
     }
@@ -142,6 +142,8 @@ impl Scenario {
         let quiet = rng.chance(50);
         for profile in &mut self.profiles {
             profile.habits.talk = (if quiet { 150 * SECOND } else { 40 * SECOND }, 400 * SECOND);
+            let mut odd = |weight| if rng.chance(30) { weight } else { 0 };
+            profile.habits.odd = Odd { fidgets: odd(5_000), byes_early: odd(5_000), stubborn: odd(3_000) };
             profile.habits.whim_pause = if quiet { (200 * SECOND, 400 * SECOND) } else { (5 * SECOND, 60 * SECOND) };
         }
         if matches!(self.mood, Mood::Clear | Mood::Rain | Mood::Storm) {
@@ -323,9 +325,9 @@ impl Scenario {
             self.active / SECOND,
         );
         for (profile, tenant) in self.profiles.iter().zip(&self.tenant_of) {
-            let (make, quirks) = (&profile.make, &profile.quirks);
+            let (make, quirks, odd) = (&profile.make, &profile.quirks, &profile.habits.odd);
             out.push_str(&format!(
-                "phone {} = {} of tenant {} over {:?} at {} {make:?} {quirks:?}\n",
+                "phone {} = {} of tenant {} over {:?} at {} {make:?} {quirks:?} {odd:?}\n",
                 profile.index, profile.extension, tenant.0, profile.transport, profile.address
             ));
         }
