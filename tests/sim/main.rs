@@ -1,6 +1,11 @@
 //! The deterministic simulation: whole offices of phones over a bad network against the engine, thousands of seeds. See
 //! `docs/simulation.md`.
 
+#![cfg_attr(
+    feature = "mutants",
+    expect(dead_code, unused_imports, reason = "while bugs are planted no test but theirs is built")
+)]
+
 mod clock;
 mod coverage;
 mod daemon;

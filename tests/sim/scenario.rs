@@ -282,6 +282,12 @@ impl Scenario {
         config
     }
 
+    /// Whether a tenant has an extension, 1099 included, which nobody registers.
+    pub fn has_extension(&self, tenant: TenantId, number: &str) -> bool {
+        let mut phones = self.profiles.iter().zip(&self.tenant_of);
+        number == "1099" || phones.any(|(profile, of)| *of == tenant && profile.extension == number)
+    }
+
     /// Who may call what; without the extension of phone `without`.
     pub fn directory(&self, without: Option<usize>) -> Arc<Directory> {
         let tenants = self.tenants.iter().map(|tenant| {

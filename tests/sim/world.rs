@@ -61,6 +61,8 @@ pub struct World {
     pub ladder: Ladder,
     pub audit: Audit,
     pub steps: u64,
+    /// At some time there were too few ports for another call.
+    pub ports_were_short: bool,
     /// Calls found standing with both ends in agreement.
     pub standing: u64,
     /// What the engine's states met: for the coverage table.
@@ -91,6 +93,7 @@ impl World {
             ladder: Ladder::new(if std::env::var_os("SIM_LONG").is_some() { 60_000 } else { 600 }),
             audit: Audit::default(),
             steps: 0,
+            ports_were_short: false,
             standing: 0,
             coverage: crate::coverage::Coverage::default(),
             agenda: Agenda::default(),
@@ -342,6 +345,7 @@ impl World {
         for output in out {
             self.take(output);
         }
+        self.ports_were_short |= self.audit.ports_free.len() < 4;
         self.books.judge(&self.audit, &mut self.verdict);
         self.forks.judge(self.now, &mut self.verdict);
         self.talks.judge(&self.daemon.plane, &mut self.verdict);

@@ -3,6 +3,7 @@
 
 pub mod agreement;
 pub mod books;
+pub mod dialplan;
 pub mod forks;
 pub mod sessions;
 pub mod state;
