@@ -248,7 +248,7 @@ impl Engine {
                 }
             }
             LegEvent::Ended { cause } => {
-                if self.legs.get(&leg).is_some_and(Leg::answer_waits)
+                if self.legs.get(&leg).is_some_and(Leg::is_unanswered)
                     && let Some(call) = self.calls.get_mut(&call)
                 {
                     call.take_back_answer();

@@ -1,6 +1,11 @@
 //! The deterministic simulation: whole offices of phones over a bad network against the engine, thousands of seeds. See
 //! `docs/simulation.md`.
 
+#![cfg_attr(
+    feature = "mutants",
+    expect(dead_code, unused_imports, reason = "while bugs are planted no test but theirs is built")
+)]
+
 mod clock;
 mod coverage;
 mod daemon;
@@ -64,6 +69,7 @@ fn offices_keep_every_rule() {
             let failure = report.failure.as_ref().expect("only failures are kept");
             println!("seed {}: {}: {}", report.seed, failure.rule, failure.detail);
         }
+        println!("{}", outcome.coverage.table());
     }
     assert!(failures.is_empty(), "{} of {} failed\n{}", failures.len(), outcome.runs, explain(&failures[0]));
     assert!(outcome.tally.answered > outcome.runs, "hardly any call was answered: {:?}", outcome.tally);

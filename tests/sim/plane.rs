@@ -85,6 +85,11 @@ impl Plane {
         lost.next().map(|(port, sink)| format!("port {port} sinks into {}, which is not in use", sink.port))
     }
 
+    /// The granted port with this address.
+    pub fn port_at(&self, rtp: SocketAddr) -> Option<PortId> {
+        self.granted.iter().find(|(_, port)| port.rtp == rtp).map(|(port, _)| *port)
+    }
+
     /// Whether what the peer of `from` says is sent to the peer of `to`.
     pub fn carries(&self, from: PortId, to: PortId) -> bool {
         let stream = |port| self.granted.get(&port).and_then(|entry: &Port| entry.stream.as_ref());

@@ -3,8 +3,9 @@
 use crate::clock::{GIVE_UP, SECOND};
 use crate::coverage::Coverage;
 use crate::oracle::agreement::{End, Scene};
+use crate::oracle::dialplan::{self, Attempt};
 use crate::oracle::{Failure, state};
-use crate::phone::call::Ending;
+use crate::phone::call::{CallLog, Ending};
 use crate::scenario::{Fault, Mood, Scenario};
 use crate::world::World;
 use std::collections::BTreeMap;
@@ -96,6 +97,7 @@ fn come_to_rest(world: &mut World) {
     }
     state::judge_rest(&world.audit, &mut world.verdict);
     judge_tenancy(world);
+    judge_outcomes(world);
     judge_messages(world);
     world.books.judge_rest(&mut world.verdict);
     world.wire.judge_rest(&mut world.verdict);
@@ -122,6 +124,31 @@ fn judge_tenancy(world: &mut World) {
             world.verdict.hold(first == *tenant, "tenants can't reach each other", || {
                 format!("phone {} {direction} {}", phone.profile.index, log.peer)
             });
+        }
+    }
+}
+
+/// In a clear office the outcome of every call follows from the number dialled and what the phones said.
+fn judge_outcomes(world: &mut World) {
+    let clear = world.scenario.mood == Mood::Clear && !world.scenario.is_patient();
+    if !clear || world.ports_were_short {
+        return;
+    }
+    let mut rung: BTreeMap<_, Vec<&CallLog>> = BTreeMap::new();
+    for log in world.phones.iter().flat_map(|phone| &phone.logs).filter(|log| !log.outgoing && !log.ghost) {
+        if let Some(call) = world.books.call_of(&log.call_id) {
+            rung.entry(call).or_default().push(log);
+        }
+    }
+    for (phone, tenant) in world.phones.iter().zip(&world.scenario.tenant_of) {
+        for log in phone.logs.iter().filter(|log| log.outgoing && log.cancelled.is_none()) {
+            let Some(call) = world.books.call_of(&log.call_id) else { continue };
+            let attempt = Attempt {
+                log,
+                exists: world.scenario.has_extension(*tenant, &log.peer),
+                rung: rung.get(&call).cloned().unwrap_or_default(),
+            };
+            dialplan::judge(&attempt, &mut world.verdict);
         }
     }
 }

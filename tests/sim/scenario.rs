@@ -3,7 +3,7 @@
 use crate::clock::{MS, SECOND, Time};
 use crate::nat::{Kind, Nat};
 use crate::network::{Path, Weather};
-use crate::phone::traits::{Habits, Make, Profile, Quirks, Transport};
+use crate::phone::traits::{Habits, Make, Odd, Profile, Quirks, Transport};
 use crate::prng::Prng;
 use crate::sip::digest;
 use std::collections::BTreeMap;
@@ -123,7 +123,38 @@ impl Scenario {
         }
         scenario.write_books(&mut rng);
         scenario.draw_faults(&mut rng);
+        if scenario.is_patient() {
+            scenario.be_patient(&mut Prng::new(seed).split(7));
+        }
         scenario
+    }
+
+    /// In one office of eight people talk for minutes, so that sessions are refreshed and run out, and phones have odd ways.
+    pub fn is_patient(&self) -> bool {
+        self.seed % 8 == 3
+    }
+
+    /// Draws from a stream of its own, so that the other seeds keep their course.
+    fn be_patient(&mut self, rng: &mut Prng) {
+        self.active = rng.range(220, 320) * SECOND;
+        self.session = *rng.pick(&[90, 90, 100, 120]);
+        // Some talk and do nothing else: nobody but the session timer notices who is gone.
+        let quiet = rng.chance(50);
+        for profile in &mut self.profiles {
+            profile.habits.talk = (if quiet { 150 * SECOND } else { 40 * SECOND }, 400 * SECOND);
+            let mut odd = |weight| if rng.chance(30) { weight } else { 0 };
+            profile.habits.odd = Odd { fidgets: odd(5_000), byes_early: odd(5_000), stubborn: odd(3_000) };
+            profile.habits.whim_pause = if quiet { (200 * SECOND, 400 * SECOND) } else { (5 * SECOND, 60 * SECOND) };
+        }
+        if matches!(self.mood, Mood::Clear | Mood::Rain | Mood::Storm) {
+            return;
+        }
+        // Phones that vanish for longer than a session lasts.
+        for _ in 0..rng.range(1, 2) {
+            let (at, phone) = (rng.range(20, 150) * SECOND, rng.below(self.profiles.len() as u64) as usize);
+            self.faults.push((at, Fault::Crash { phone, off: rng.range(190, 280) * SECOND }));
+        }
+        self.faults.sort_by_key(|(at, _)| *at);
     }
 
     fn add_phone(&mut self, rng: &mut Prng, index: usize) {
@@ -254,6 +285,12 @@ impl Scenario {
         config
     }
 
+    /// Whether a tenant has an extension, 1099 included, which nobody registers.
+    pub fn has_extension(&self, tenant: TenantId, number: &str) -> bool {
+        let mut phones = self.profiles.iter().zip(&self.tenant_of);
+        number == "1099" || phones.any(|(profile, of)| *of == tenant && profile.extension == number)
+    }
+
     /// Who may call what; without the extension of phone `without`.
     pub fn directory(&self, without: Option<usize>) -> Arc<Directory> {
         let tenants = self.tenants.iter().map(|tenant| {
@@ -285,8 +322,9 @@ impl Scenario {
     /// In words, for the report of a failing run.
     pub fn describe(&self) -> String {
         let mut out = format!(
-            "{:?}, {} tenants, {} ports, ring {} s, session {} s, {}, calls at most {}, active {} s\n",
+            "{:?}{}, {} tenants, {} ports, ring {} s, session {} s, {}, calls at most {}, active {} s\n",
             self.mood,
+            if self.is_patient() { " and patient" } else { "" },
             self.tenants.len(),
             self.ports,
             self.ring_timeout / SECOND,
@@ -296,9 +334,9 @@ impl Scenario {
             self.active / SECOND,
         );
         for (profile, tenant) in self.profiles.iter().zip(&self.tenant_of) {
-            let (make, quirks) = (&profile.make, &profile.quirks);
+            let (make, quirks, odd) = (&profile.make, &profile.quirks, &profile.habits.odd);
             out.push_str(&format!(
-                "phone {} = {} of tenant {} over {:?} at {} {make:?} {quirks:?}\n",
+                "phone {} = {} of tenant {} over {:?} at {} {make:?} {quirks:?} {odd:?}\n",
                 profile.index, profile.extension, tenant.0, profile.transport, profile.address
             ));
         }

@@ -6,6 +6,9 @@ use crate::daemon::{Daemon, datagram_flow, stream_flow};
 use crate::ladder::{Ladder, Line};
 use crate::network::{Arrival, Network};
 use crate::oracle::books::Books;
+use crate::oracle::forks::Forks;
+use crate::oracle::sessions::Sessions;
+use crate::oracle::talks::Talks;
 use crate::oracle::wire::Wire;
 use crate::oracle::{Verdict, state};
 use crate::phone::transaction::END_TO_END;
@@ -50,11 +53,16 @@ pub struct World {
     pub network: Network,
     pub verdict: Verdict,
     pub wire: Wire,
+    pub forks: Forks,
+    pub talks: Talks,
+    pub sessions: Sessions,
     pub books: Books,
     pub trouble: Trouble,
     pub ladder: Ladder,
     pub audit: Audit,
     pub steps: u64,
+    /// At some time there were too few ports for another call.
+    pub ports_were_short: bool,
     /// Calls found standing with both ends in agreement.
     pub standing: u64,
     /// What the engine's states met: for the coverage table.
@@ -77,11 +85,15 @@ impl World {
             network: Network::new(rng.split(5), nats, paths),
             verdict: Verdict::default(),
             wire: Wire::default(),
+            forks: Forks::default(),
+            talks: Talks::default(),
+            sessions: Sessions::default(),
             books: Books::default(),
             trouble: Trouble::default(),
-            ladder: Ladder::new(600),
+            ladder: Ladder::new(if std::env::var_os("SIM_LONG").is_some() { 60_000 } else { 600 }),
             audit: Audit::default(),
             steps: 0,
+            ports_were_short: false,
             standing: 0,
             coverage: crate::coverage::Coverage::default(),
             agenda: Agenda::default(),
@@ -166,7 +178,10 @@ impl World {
                 PlaneEvent::GrantAgain(port) => self.grant(port),
             },
             Happening::Flush(epoch) if epoch == self.daemon.epoch => self.flush(),
-            Happening::SendFailed(epoch, key) if epoch == self.daemon.epoch => self.feed(Input::SendFailed { key }),
+            Happening::SendFailed(epoch, key) if epoch == self.daemon.epoch => {
+                self.forks.failed(key);
+                self.feed(Input::SendFailed { key });
+            }
             Happening::Plane(..) | Happening::Flush(_) | Happening::SendFailed(..) => {}
             Happening::Fault(fault) => self.strike(fault),
             Happening::Mend(fault) => self.mend(fault),
@@ -183,6 +198,9 @@ impl World {
         self.note("the daemon starts".into());
         self.daemon.start(&self.scenario);
         self.wire.restart(self.daemon.journal.bindings.values().cloned());
+        self.forks.restart();
+        self.talks.restart();
+        self.sessions.restart();
         self.books.restart(self.daemon.epoch);
         let restored = self.daemon.restored();
         self.feed(restored);
@@ -275,6 +293,7 @@ impl World {
                 let Some(entry) = self.network.connections.get_mut(&connection) else { return };
                 if std::mem::take(&mut entry.open_at_server) {
                     self.wire.closed(ConnectionId(connection));
+                    self.forks.closed(ConnectionId(connection));
                     self.feed(Input::FlowClosed { connection: ConnectionId(connection) });
                 }
             }
@@ -296,6 +315,9 @@ impl World {
         let Ok(message) = Message::parse(Bytes::from(bytes.clone())) else { return };
         if let Some(msg) = Msg::parse(&bytes) {
             self.wire.received(self.now, &flow, &msg);
+            self.forks.received(self.now, &msg);
+            self.talks.received(&msg);
+            self.sessions.received(self.now, &msg);
             self.coverage.received(&msg);
         }
         self.feed(Input::Sip { flow, message });
@@ -323,7 +345,12 @@ impl World {
         for output in out {
             self.take(output);
         }
+        self.ports_were_short |= self.audit.ports_free.len() < 4;
         self.books.judge(&self.audit, &mut self.verdict);
+        self.forks.judge(self.now, &mut self.verdict);
+        self.talks.judge(&self.daemon.plane, &mut self.verdict);
+        let longest = Time::from(self.scenario.session) * SECOND;
+        self.sessions.judge(self.now, &self.audit, longest, &mut self.verdict);
         state::judge(&self.audit, &self.daemon.plane, &mut self.verdict);
         self.coverage.audited(&self.audit);
     }
@@ -374,8 +401,18 @@ impl World {
     fn send(&mut self, flow: Flow, bytes: Bytes, key: Option<TransactionId>) {
         let name = self.name_of(&flow);
         self.ladder.add(self.now, Line::Out { phone: name, bytes: bytes.to_vec() });
-        let meaning = self.wire.sent(self.now, &flow, &bytes, &mut self.verdict);
-        self.books.meaning(meaning);
+        let msg = Msg::parse(&bytes);
+        let meaning = self.wire.sent(self.now, &flow, &bytes, msg.as_ref(), &mut self.verdict);
+        if let Some(call) = self.books.meaning(meaning) {
+            self.forks.over(call);
+        }
+        if let Some(msg) = &msg {
+            let call = self.books.live_call_of(msg.call_id());
+            self.forks.sent(self.now, msg, &flow, (call, key), &mut self.verdict);
+            self.talks.sent(msg);
+            self.sessions.sent(self.now, msg);
+            self.coverage.sent(msg);
+        }
         match (flow.transport, flow.connection) {
             (Transport::Tcp, Some(connection)) => {
                 let reset = self.network.connections.get(&connection.0).is_none_or(|c| !c.open_at_phone);

@@ -216,6 +216,11 @@ impl Leg {
         self.state == State::Up && self.incoming.is_some()
     }
 
+    /// Whether the caller's INVITE has no final response yet.
+    pub fn is_unanswered(&self) -> bool {
+        self.incoming.is_some()
+    }
+
     /// The addresses our SDP names, one a port, as the peer reaches them.
     pub fn media_addresses(&self, core: &Core) -> SmallVec<[SocketAddr; 2]> {
         let listener = core.io.config.listeners.get(usize::from(self.flow.listener.0));
@@ -339,7 +344,8 @@ impl Leg {
 
     fn on_bye(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {
         self.respond_plain(core, tx, request, 200);
-        if self.state == State::Incoming {
+        // An answer that waits for a PRACK has not left: its INVITE still wants a final response.
+        if self.is_unanswered() {
             return self.given_up(core);
         }
         self.refuse_asked(core, 487);

@@ -192,14 +192,16 @@ impl Transactions {
         }
     }
 
-    /// The same request came again: so does the last response, to where it came from (RFC 3261 §18.2.2): a NAT may have
-    /// given the phone another port meanwhile.
+    /// The same request came again: so does the last response. A final one goes where this copy came from, for the
+    /// translator before the peer may have given it another port meanwhile (RFC 3261 §17.2.2, §18.2.2). A provisional
+    /// one does not: it would end the copies, and the final response would still go to the old address.
     fn repeat(&self, io: &mut Io, id: TransactionId, flow: Flow) {
-        let Some(server) = self.servers.get(&id) else { return };
-        let wanted = matches!(server.state, State::Proceeding | State::Completed) && !server.last.is_empty();
+        let Some(server) = self.servers.get(&id).filter(|server| !server.last.is_empty()) else { return };
         let same_host = server.flow.remote.ip() == flow.remote.ip() && server.flow.connection == flow.connection;
-        if wanted && same_host {
-            send(io, flow, server.last.clone(), id);
+        match server.state {
+            State::Completed if same_host => send(io, flow, server.last.clone(), id),
+            State::Proceeding if same_source(&server.flow, &flow) => send(io, server.flow, server.last.clone(), id),
+            _ => {}
         }
     }
 

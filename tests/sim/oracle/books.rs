@@ -17,6 +17,8 @@ pub struct Books {
     calls: BTreeMap<CallId, Entry>,
     /// SIP Call-IDs of both sides, of all lives.
     by_sip: BTreeMap<String, (u64, CallId)>,
+    /// CSeq of the INVITE that began each call: a phone may send others with its Call-ID, before and, as copies, after.
+    begun_by: BTreeMap<CallId, u32>,
     /// Public call ids of all lives.
     names: BTreeSet<String>,
     /// Those of them that have a start record.
@@ -38,6 +40,7 @@ struct Entry {
 impl Books {
     pub fn restart(&mut self, epoch: u64) {
         self.calls.clear();
+        self.begun_by.clear();
         self.next_event = None;
         self.epoch = epoch;
     }
@@ -78,6 +81,10 @@ impl Books {
             && let Some(msg) = Msg::parse(bytes)
         {
             self.by_sip.insert(msg.call_id().to_string(), (self.epoch, call));
+            let first = msg.method() == Some("INVITE") && msg.tag_of_to().is_none();
+            if let (true, Some((cseq, _)), TraceEntry::Received { .. }) = (first, msg.cseq(), entry) {
+                self.begun_by.entry(call).or_insert(cseq);
+            }
         }
     }
 
@@ -119,17 +126,17 @@ impl Books {
         }
     }
 
-    /// What the wire saw of the caller's INVITE.
-    pub fn meaning(&mut self, meaning: Meaning) {
-        let Meaning::Final { call_id, code } = meaning else { return };
-        let Some((epoch, call)) = self.by_sip.get(&call_id) else { return };
-        if *epoch != self.epoch {
-            return;
+    /// What the wire saw of the caller's INVITE; the call if it has its final response.
+    pub fn meaning(&mut self, meaning: Meaning) -> Option<CallId> {
+        let Meaning::Final { call_id, cseq, code } = meaning else { return None };
+        let call = self.live_call_of(&call_id)?;
+        if self.begun_by.get(&call).is_some_and(|begun_by| *begun_by != cseq) {
+            return None;
         }
-        if let Some(entry) = self.calls.get_mut(call) {
-            entry.answered |= code < 300;
-            entry.final_code = Some(code);
-        }
+        let entry = self.calls.get_mut(&call)?;
+        entry.answered |= code < 300;
+        entry.final_code = Some(code);
+        Some(call)
     }
 
     /// After a step: calls that began have a start record, and the engine's calls are those the events told of.
@@ -150,6 +157,12 @@ impl Books {
             verdict.hold(entry.ended.is_some(), "an end record for each call", || entry.name.clone());
             verdict.hold(entry.told, "an end event for each call", || entry.name.clone());
         }
+    }
+
+    /// The call of this life of the daemon a SIP Call-ID belongs to.
+    pub fn live_call_of(&self, sip_call_id: &str) -> Option<CallId> {
+        let (epoch, call) = self.by_sip.get(sip_call_id)?;
+        (*epoch == self.epoch).then_some(*call)
     }
 
     /// The engine's call a SIP Call-ID belongs to.

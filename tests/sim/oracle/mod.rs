@@ -1,9 +1,13 @@
-//! What must hold, whatever happens. Each oracle sees a part: the wire, the engine's inner state, its events and records, and
-//! at rest the agreement of everybody with everybody.
+//! What must hold, whatever happens. Each oracle sees a part: the wire, forks, media directions and sessions on it, the
+//! engine's inner state, its events and records, and at rest the agreement of everybody with everybody.
 
 pub mod agreement;
 pub mod books;
+pub mod dialplan;
+pub mod forks;
+pub mod sessions;
 pub mod state;
+pub mod talks;
 pub mod wire;
 
 /// A rule that was broken.

@@ -19,6 +19,8 @@ pub struct Wire {
     requests: BTreeMap<(String, String), Vec<u8>>,
     /// The last CSeq of the engine's requests in a dialog, by Call-ID and the tags of From and To.
     last_cseq: BTreeMap<(String, String, String), u32>,
+    /// Flows on which requests with a Call-ID came.
+    flows: BTreeMap<String, Vec<Flow>>,
     closed: BTreeSet<ConnectionId>,
     bindings: BTreeMap<BindingKey, Arc<Binding>>,
     /// What the journal has not confirmed: a binding to be set, or one that was removed and may come back.
@@ -54,6 +56,7 @@ pub enum Meaning {
     /// The first INVITE of a call got its final response.
     Final {
         call_id: String,
+        cseq: u32,
         code: u16,
     },
 }
@@ -76,10 +79,12 @@ impl Wire {
             Some("INVITE") => {}
             None | Some("ACK") => return,
             Some(_) => {
+                self.came_on(flow, msg);
                 self.owed.insert((branch, method.to_string()), (*flow, msg.title()));
                 return;
             }
         }
+        self.came_on(flow, msg);
         let key = (branch, msg.call_id().to_string(), cseq);
         let entry = self.invites.entry(key).or_insert_with(|| Invite {
             flows: Vec::new(),
@@ -89,6 +94,13 @@ impl Wire {
             orphan: false,
         });
         entry.flows.push(*flow);
+    }
+
+    fn came_on(&mut self, flow: &Flow, msg: &Msg) {
+        if msg.tag_of_to().is_some() {
+            let flows = self.flows.entry(msg.call_id().to_string()).or_default();
+            flows.extend((!flows.contains(flow)).then_some(*flow));
+        }
     }
 
     pub fn closed(&mut self, connection: ConnectionId) {
@@ -128,27 +140,29 @@ impl Wire {
         }
     }
 
-    pub fn sent(&mut self, now: Time, flow: &Flow, bytes: &[u8], verdict: &mut Verdict) -> Meaning {
+    /// `msg`: what the bytes say, if anybody can read them.
+    pub fn sent(&mut self, now: Time, flow: &Flow, bytes: &[u8], msg: Option<&Msg>, verdict: &mut Verdict) -> Meaning {
         let listener = match (flow.transport, flow.listener) {
             (Transport::Udp, ListenerId(0 | 2)) => flow.connection.is_none(),
             (Transport::Tcp, ListenerId(1)) => flow.connection.is_some(),
             _ => false,
         };
         verdict.hold(listener, "flows are those messages came on", || format!("{flow:?}"));
-        // These repeat headers as broken as they came.
-        if bytes.starts_with(b"SIP/2.0 400") || bytes.starts_with(b"SIP/2.0 505") {
+        // These repeat headers as broken as they came, and so does what answers rubbish.
+        let refused = bytes.starts_with(b"SIP/2.0 400") || bytes.starts_with(b"SIP/2.0 505");
+        if refused || msg.is_none() && answers_rubbish(bytes) {
             return Meaning::Nothing;
         }
-        let Some(msg) = Msg::parse(bytes) else {
+        let Some(msg) = msg else {
             verdict.fail("messages everybody can read", String::from_utf8_lossy(bytes));
             return Meaning::Nothing;
         };
         let complete = ["Via", "From", "To", "Call-ID", "CSeq"].iter().all(|name| msg.get(name).is_some());
         verdict.hold(complete, "messages with all their headers", || msg.title());
         match msg.code() {
-            Some(code) => self.sent_response(now, flow, &msg, code, bytes, verdict),
+            Some(code) => self.sent_response(now, flow, msg, code, bytes, verdict),
             None => {
-                self.sent_request(now, flow, &msg, bytes, verdict);
+                self.sent_request(now, flow, msg, bytes, verdict);
                 Meaning::Nothing
             }
         }
@@ -175,10 +189,11 @@ impl Wire {
         }
         let key = (branch, msg.call_id().to_string(), cseq);
         let Some(invite) = self.invites.get_mut(&key) else { return Meaning::Nothing };
+        // A 200 that waits for its ACK follows a phone that moved to another connection meanwhile.
+        let moved = || self.flows.get(msg.call_id()).is_some_and(|flows| flows.contains(flow));
+        let waits = code < 300 && !invite.finals.is_empty();
         let again = invite.finals.iter().any(|(_, _, other)| other == bytes);
-        // Its connection is gone: a 2xx is repeated where the phone's later requests of the dialog came from.
-        let moved = invite.orphan && again && code < 300;
-        let own = invite.flows.contains(flow) || moved;
+        let own = invite.flows.contains(flow) || waits && moved();
         v.hold(own, "a response goes where its request came from", || msg.title());
         if code < 200 {
             let late = invite.finals.iter().any(|(at, ..)| now < *at + T4);
@@ -196,7 +211,7 @@ impl Wire {
         }
         invite.finals.push((now, code, bytes.to_vec()));
         match invite.first {
-            true => Meaning::Final { call_id: key.1, code },
+            true => Meaning::Final { call_id: key.1, cseq, code },
             false => Meaning::Nothing,
         }
     }
@@ -277,6 +292,12 @@ impl Wire {
 /// Phones put their life into the branch; rubbish has none.
 fn is_sane(branch: &str) -> bool {
     branch.split('-').nth(2).is_some_and(|life| life.parse::<u32>().is_ok_and(|life| life > 0))
+}
+
+fn answers_rubbish(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let branch = text.split("branch=").nth(1).and_then(|rest| rest.split([';', '\r', ',']).next());
+    text.starts_with("SIP/2.0 ") && branch.is_none_or(|branch| !is_sane(branch))
 }
 
 fn key_of(binding: &Binding) -> (TenantId, Box<str>, Box<str>) {

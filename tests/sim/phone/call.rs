@@ -214,7 +214,7 @@ impl Phone {
         let Some(call) = self.calls.remove(&id) else { return };
         match (&call.invited, ending) {
             (None, _) | (_, Ending::Crashed) => {}
-            (Some(invited), Ending::Forgot) => self.forget_server(&invited.key),
+            (Some(invited), Ending::Forgot) => self.ignore(&invited.key),
             (Some(invited), _) => self.respond(&invited.key, 487, "Request Terminated", |_| {}),
         }
         self.timers.strike_all(|timer| timer.is_of(id));

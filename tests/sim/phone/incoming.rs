@@ -184,6 +184,9 @@ impl Phone {
         if let Some(rseq) = rseq {
             self.await_prack(id, &key, rseq, local_tag, offered);
         }
+        if tag == 0 {
+            self.fidget(id);
+        }
     }
 
     fn await_prack(&mut self, id: CallId, key: &TxKey, rseq: u32, tag: String, offered: bool) {

@@ -4,7 +4,7 @@
 use super::call::{Call, CallId, Ending, Invited, Phase};
 use super::transaction::{Purpose, TxKey};
 use super::{Phone, Timer};
-use crate::clock::MS;
+use crate::clock::{GIVE_UP, MS};
 use crate::sip::sdp::{INACTIVE, SENDONLY, SENDRECV, Sdp};
 use crate::sip::text::Msg;
 
@@ -156,6 +156,21 @@ impl Phone {
         }
     }
 
+    /// Says something in the early dialog, to no purpose.
+    pub(super) fn fidget(&mut self, id: CallId) {
+        if !self.habit(self.profile.habits.odd.fidgets) {
+            return;
+        }
+        let Some(call) = self.calls.get(&id) else { return };
+        let can_update = self.profile.make.update && call.peer_allows.iter().any(|method| method == "UPDATE");
+        match self.rng.below(3) {
+            0 => self.send_info(id),
+            1 => self.send_options(id),
+            _ if can_update && !call.updating => self.send_update(id, false),
+            _ => {}
+        }
+    }
+
     fn send_info(&mut self, id: CallId) {
         let Some(mut request) = self.dialog_request(id, "INFO") else { return };
         request.set("Content-Type", "application/dtmf-relay");
@@ -216,16 +231,18 @@ impl Phone {
         }
     }
 
-    pub(super) fn on_update_final(&mut self, id: CallId, msg: &Msg, code: u16) {
+    pub(super) fn on_update_final(&mut self, id: CallId, key: &TxKey, msg: &Msg, code: u16) {
+        let offered = self.clients.get(key).is_some_and(|client| !client.request.body.is_empty());
         let Some(call) = self.calls.get_mut(&id) else { return };
         call.updating = false;
-        if code >= 300 {
+        if code >= 300 && offered {
             return self.negotiation_failed(id, code);
+        } else if code >= 300 {
+            return self.on_dialog_final(id, code);
         }
         call.retarget(msg);
-        let wants = call.media.offered.is_some();
         self.take_session(id, msg);
-        match (Sdp::parse(&msg.body), wants) {
+        match (Sdp::parse(&msg.body), offered) {
             (Some(answer), true) => self.take_answer(id, answer),
             (None, true) => self.complain("a 2xx without the answer to our offer", &msg.title()),
             (Some(_), false) => self.complain("a 2xx with SDP nobody asked for", &msg.title()),
@@ -242,6 +259,12 @@ impl Phone {
             self.complain("an INVITE before the one before it was answered", &msg.title());
             return self.respond(&key, 500, "Busy With Another", |m| m.set("Retry-After", "3"));
         }
+        let changes = Sdp::parse(&msg.body).is_none_or(|offer| call.media.remote.as_ref() != Some(&offer));
+        if changes && self.habit(self.profile.habits.odd.stubborn) {
+            let code = *self.rng.pick(&[488, 415, 500, 603]);
+            return self.respond(&key, code, "Not Like This", |_| {});
+        }
+        let Some(call) = self.calls.get_mut(&id) else { return };
         call.retarget(msg);
         // Our last 2xx still waits for its ACK: the peer's next INVITE says it has come.
         let old = call.sent_ok.take().and_then(|ok| ok.timer);
@@ -323,6 +346,17 @@ impl Phone {
             // A BYE on an early dialog says nothing about the INVITE, whose final response is still to come.
             return;
         }
+        self.choose_second_answer(id);
         self.end(id, Ending::ByPeer);
+    }
+
+    /// The second answer had overtaken the first: it is the first that is hung up.
+    fn choose_second_answer(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(&id).filter(|call| !call.ghost) else { return };
+        let soon = self.logs[call.log].answered.is_some_and(|at| self.now < at + GIVE_UP);
+        let of_same = |other: &&Call| other.ghost && soon && other.dialog.call_id == call.dialog.call_id;
+        if let Some(second) = self.calls.values().find(of_same).map(|call| call.id) {
+            self.timers.strike_all(|timer| matches!(timer, Timer::Overdue(other, _) if *other == second));
+        }
     }
 }

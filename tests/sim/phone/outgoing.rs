@@ -100,6 +100,9 @@ impl Phone {
                 self.complain("two To tags for one INVITE", &msg.title());
             }
             self.take_early_sdp(id, &msg);
+            if !again {
+                self.fidget(id);
+            }
         }
         if wanted && !again {
             self.cancel(id);
@@ -175,6 +178,11 @@ impl Phone {
         }
         inviting.cancelled = true;
         let key = inviting.key.clone();
+        let early = self.calls.get(&id).is_some_and(|call| call.phase == Phase::Early);
+        if early && self.habit(self.profile.habits.odd.byes_early) {
+            self.send_bye(id);
+            return self.gave_up(id, &key);
+        }
         let Some(client) = self.clients.get(&key) else { return };
         let mut cancel = Msg::request("CANCEL", client.request.uri());
         for name in ["Max-Forwards", "From", "To", "Call-ID", "Route"] {
@@ -184,7 +192,11 @@ impl Phone {
         let cseq = client.request.cseq().map_or(0, |(number, _)| number);
         cancel.headers.push(("CSeq".into(), format!("{cseq} CANCEL")));
         self.start_on_branch(cancel, Purpose::Cancel, &key.branch);
-        self.expect_final(&key);
+        self.gave_up(id, &key);
+    }
+
+    fn gave_up(&mut self, id: CallId, key: &TxKey) {
+        self.expect_final(key);
         let now = self.now;
         let again = self.calls.get(&id).and_then(|call| call.inviting.as_ref()).is_some_and(|inviting| inviting.again);
         if let Some(log) = self.log_of(id).filter(|_| !again) {

@@ -92,6 +92,18 @@ pub struct Habits {
     pub call_waiting: u64,
     /// Where a redirect points.
     pub redirect_to: String,
+    pub odd: Odd,
+}
+
+/// Legal things few phones do, in ten-thousandths of the occasions.
+#[derive(Clone, Debug, Default)]
+pub struct Odd {
+    /// INFO, OPTIONS or UPDATE while it rings, at either end.
+    pub fidgets: u64,
+    /// Gives up a ringing call with BYE instead of CANCEL (RFC 3261 §15).
+    pub byes_early: u64,
+    /// Refuses a re-INVITE that would change something.
+    pub stubborn: u64,
 }
 
 /// Bad habits, in ten-thousandths of the occasions.
@@ -202,6 +214,7 @@ impl Habits {
             messages: 0,
             call_waiting: 0,
             redirect_to: String::new(),
+            odd: Odd::default(),
         }
     }
 
@@ -220,6 +233,7 @@ impl Habits {
             messages: *rng.pick(&[0, 5, 20]),
             call_waiting: *rng.pick(&[0, 40, 90]),
             redirect_to,
+            odd: Odd::default(),
         }
     }
 }

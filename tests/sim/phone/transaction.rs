@@ -246,7 +246,7 @@ impl Phone {
         match purpose {
             Purpose::Register => self.on_registered(&msg, code),
             Purpose::Invite(call) => self.on_invite_final(call, key, msg, code),
-            Purpose::Update(call) => self.on_update_final(call, &msg, code),
+            Purpose::Update(call) => self.on_update_final(call, key, &msg, code),
             Purpose::Prack(call) => self.on_prack_final(call, key, &msg, code),
             Purpose::Info(call) => self.on_dialog_final(call, code),
             Purpose::Message(body) if code < 300 => self.messages_accepted.push(body),
