@@ -46,7 +46,7 @@ def check_calls(calls, found):
     """Every call a phone was rung for has an ended record, and no record is there without a call."""
     wrong = []
     have = collections.Counter((r["from_extension"], r["to_extension"]) for r in found.values())
-    for pair, count in calls.owed.items():
+    for pair, count in calls.rang.items():
         if have[pair] < count:
             wrong.append(f"{pair[0]} -> {pair[1]}: {count} calls, {have[pair]} records")
     for pair, count in have.items():
@@ -72,7 +72,6 @@ async def campaign(directory, kills, seed, longest=1.5, say=print):
             await load.run(chance.uniform(0.1, longest))
             uncertain = len(load.tasks)
             daemon.kill()
-            load.calls.killed()
             settle = asyncio.create_task(load.settle())
             began = time.monotonic()
             await asyncio.to_thread(daemon.start)
@@ -108,8 +107,6 @@ def report(figures, kills, seed):
           f"{ {s: n for s, n in statuses['REGISTER'].items() if s not in (200, None)} or 'no'} other answers")
     print(f"calls: {sum(load.calls.rang.values())} rang, {sum(load.calls.answered.values())} answered, "
           f"{len(figures['records'])} records: {dict(figures['causes'])}")
-    unrecorded = sum(load.calls.rang.values()) - len(figures["records"])
-    print(f"{load.calls.young} calls were younger than 50 ms at a kill; {max(0, unrecorded)} of them have no record")
     middle, longest = figures["restarts"][kills // 2], figures["restarts"][-1]
     print(f"restart until the API answers: median {middle:.2f} s, longest {longest:.2f} s")
     print("nothing that was confirmed was lost")

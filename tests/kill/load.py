@@ -7,7 +7,6 @@ answer never came is uncertain, and either outcome is right.
 import asyncio
 import collections
 import random
-import time
 
 from office import sip
 
@@ -18,9 +17,6 @@ CALLEES = [str(number) for number in range(1360, 1380)]
 # Contacts an extension has at once in the model; the daemon's limit is 10.
 CONTACTS = 6
 ANSWER_WITHIN = 3.0
-# A call's start record is written at most 10 ms after its INVITE went out (a registration's before its 200). A call that
-# is younger than this when the daemon dies may have no record.
-JOURNAL_WITHIN = 0.05
 
 
 class Endpoint(asyncio.DatagramProtocol):
@@ -157,9 +153,6 @@ class Calls:
         self.busy = set()
         # (caller, callee) -> number of calls of which the callee saw an INVITE, and of which an answer arrived.
         self.rang, self.answered = collections.Counter(), collections.Counter()
-        # Of the former, those that had gone on for a moment when the daemon was killed: these must have a record.
-        self.owed, self.young = collections.Counter(), 0
-        self.since_kill = []
         # Calls that the daemon may have begun: sent with credentials.
         self.tried = collections.Counter()
         self.seen_invites = set()
@@ -170,23 +163,12 @@ class Calls:
             if message.call_id not in self.seen_invites:
                 self.seen_invites.add(message.call_id)
                 self.rang[self.pair(message)] += 1
-                self.since_kill.append((time.monotonic(), self.pair(message)))
             contact = [f"Contact: <{message.uri}>"]
             tag = "t" + message.call_id[:8]
             self.far.send(sip.response(message, 180, "Ringing", tag, contact))
             self.far.send(sip.response(message, 200, "OK", tag, contact, sip.SDP.format(port=40002)))
         elif message.method != "ACK":
             self.far.send(sip.response(message, 200, "OK"))
-
-    def killed(self):
-        """The daemon is dead: from now on the calls it had are owed a record, but for those it had hardly begun."""
-        now = time.monotonic()
-        for began, pair in self.since_kill:
-            if now - began > JOURNAL_WITHIN:
-                self.owed[pair] += 1
-            else:
-                self.young += 1
-        self.since_kill.clear()
 
     def pair(self, invite):
         sender, uri = invite.get("from"), invite.uri
