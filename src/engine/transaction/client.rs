@@ -33,7 +33,10 @@ pub(super) struct Client {
     state: State,
     /// The random half of the branch.
     secret: [u8; 12],
+    /// Empty once nothing will be made of it.
     request: Bytes,
+    /// Whether the request was sent within a dialog; known once it was answered 2xx.
+    in_dialog: bool,
     /// The ACK of a non-2xx final response.
     ack: Option<Bytes>,
     /// The ACKs of its 2xx responses, by their To tags: a repeated 2xx gets its ACK even when its leg is gone.
@@ -97,6 +100,7 @@ impl Transactions {
             state: State::Calling,
             secret,
             request,
+            in_dialog: false,
             ack: None,
             answers: Vec::new(),
             cancel: None,
@@ -128,10 +132,9 @@ impl Transactions {
         true
     }
 
-    /// Whether a request of ours was sent within a dialog.
+    /// Whether an INVITE of ours that was answered 2xx was sent within a dialog.
     pub fn is_in_dialog(&self, id: TransactionId) -> bool {
-        let request = self.clients.get(&id).and_then(|client| Message::parse(client.request.clone()).ok());
-        request.is_some_and(|request| request.to().is_ok_and(|to| to.tag().is_some()))
+        self.clients.get(&id).is_some_and(|client| client.in_dialog)
     }
 
     /// Keeps the ACK of the 2xx with that To tag, to be sent again when the 2xx is.
@@ -172,6 +175,8 @@ impl Transactions {
             }
             (State::Calling | State::Proceeding, 200..=299) if client.invite => {
                 client.state = State::Accepted;
+                let request = Message::parse(std::mem::take(&mut client.request)).ok();
+                client.in_dialog = request.is_some_and(|request| request.to().is_ok_and(|to| to.tag().is_some()));
                 self.linger_client(io, id, self.timers.t1 * 64);
                 Happening::Response { tx: id, owner, flow, message }
             }
@@ -192,6 +197,7 @@ impl Transactions {
                     }
                     client.ack = ack;
                 }
+                client.request = Bytes::new();
                 let wait = match (reliable, client.invite) {
                     (true, _) => Duration::ZERO,
                     (false, true) => self.timers.t1 * 64,
