@@ -24,7 +24,7 @@ impl Engine {
         let Some(partner) = self.calls.get(&call).and_then(|call| call.partner(leg)) else {
             return self.answer_alone(call, leg);
         };
-        if self.legs.get(&leg).is_some_and(Leg::offer_repeats) {
+        if self.legs.get(&leg).is_some_and(|leg| leg.offer_repeats()) {
             return self.answer_alone(call, leg);
         }
         let Some(offer) = self.legs.get(&leg).and_then(|leg| leg.sdp.remote().cloned()) else { return };

@@ -67,7 +67,7 @@ impl Engine {
         let call = Call::new(self.core.io.now, id, epoch, leg_id, tenant.clone(), party);
         let record = self.announce(&call, leg_id, &flow, request);
         leg.trying(&mut self.core);
-        self.legs.insert(leg_id, leg);
+        self.legs.insert(leg_id, Box::new(leg));
         self.calls.insert(id, call);
         self.waiting.insert(record, Waiting::Call(id, offer));
     }
@@ -210,7 +210,7 @@ impl Engine {
             headers: call.carried.clone(),
         };
         let leg = Leg::outgoing(&mut self.core, (leg_id, id), binding.extension.clone(), binding.flow);
-        self.legs.insert(leg_id, leg);
+        self.legs.insert(leg_id, Box::new(leg));
         let offer = self.legs.get(&caller).and_then(|leg| leg.sdp.remote().cloned());
         let ports = match &offer {
             Some(offer) => self.ensure_ports(leg_id, offer),
@@ -235,7 +235,7 @@ impl Engine {
             self.core.io.event(EventBody::CallState { call: id, state: CallState::Ringing });
         }
         let mut sdp = None;
-        if let Some(heard) = heard.filter(|_| !self.legs.get(&caller).is_some_and(Leg::wants_offer)) {
+        if let Some(heard) = heard.filter(|_| !self.legs.get(&caller).is_some_and(|leg| leg.wants_offer())) {
             sdp = self.answer_for_caller(caller, heard);
             if let Some(call) = self.calls.get_mut(&id) {
                 call.pair = Some((caller, heard));
@@ -250,7 +250,7 @@ impl Engine {
     /// Answers the caller and bridges it with the leg that answered.
     fn connect(&mut self, id: CallId, leg: LegId) {
         let Some(caller) = self.calls.get(&id).map(|call| call.caller) else { return };
-        let late = self.legs.get(&caller).is_some_and(Leg::wants_offer);
+        let late = self.legs.get(&caller).is_some_and(|leg| leg.wants_offer());
         let sdp = if late { self.offer_for_caller(caller, leg) } else { self.answer_for_caller(caller, leg) };
         let Some(sdp) = sdp else {
             let why = "the caller and the called phone have no codec in common";
@@ -289,7 +289,7 @@ impl Engine {
     pub(super) fn finish(&mut self, id: CallId, cause: Cause) {
         let Some(call) = self.calls.get_mut(&id).filter(|call| !call.is_over()) else { return };
         let mut cause = cause;
-        if self.legs.get(&call.caller).is_some_and(Leg::answer_waits) {
+        if self.legs.get(&call.caller).is_some_and(|leg| leg.answer_waits()) {
             call.take_back_answer();
             if cause == Cause::Normal {
                 cause = Cause::NoAnswer;

@@ -63,7 +63,8 @@ pub struct Engine {
     start_app: StartApp,
     auth: Auth,
     registrar: Registrar,
-    legs: Map<LegId, Leg>,
+    /// Boxed: a leg has its 2 KiB once, and not for each free place of the table too.
+    legs: Map<LegId, Box<Leg>>,
     calls: BTreeMap<CallId, Call>,
     ports: Ports,
     relays: Map<u64, Relay>,
@@ -248,7 +249,7 @@ impl Engine {
                 }
             }
             LegEvent::Ended { cause } => {
-                if self.legs.get(&leg).is_some_and(Leg::is_unanswered)
+                if self.legs.get(&leg).is_some_and(|leg| leg.is_unanswered())
                     && let Some(call) = self.calls.get_mut(&call)
                 {
                     call.take_back_answer();

@@ -75,7 +75,7 @@ impl Engine {
             let bridged = call.pair.filter(|pair| call.bridged && both_there(pair));
             audit.calls.push(CallAudit { call: call.id, legs: call.legs.to_vec(), bridged, app });
             let legs = call.legs.iter().filter_map(|leg| self.legs.get(leg));
-            audit.legs.extend(legs.map(leg_audit));
+            audit.legs.extend(legs.map(|leg| leg_audit(leg)));
         }
         audit.dialogs = self.core.dialog_keys();
         audit.call_timers = self.core.io.timers.iter().filter(|key| self.means_something(key)).count();

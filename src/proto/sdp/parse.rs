@@ -78,6 +78,8 @@ impl Parser<'_> {
                     return Err(SdpError::TooManyMediaLines);
                 }
                 let media = self.media(value);
+                // Most have one line, and the description lives as long as its call.
+                self.sdp.media.reserve_exact(1);
                 self.sdp.media.push(media);
             }
             b'o' => self.sdp.origin = self.origin(value).or(self.sdp.origin.take()),
@@ -158,6 +160,7 @@ impl Parser<'_> {
                 formats.push(Format::new(id));
             }
         }
+        formats.shrink_to_fit();
         let port = if formats.is_empty() { 0 } else { port };
         if formats.is_empty() {
             formats.push(Format::new(if rtp { FormatId::Number(0) } else { FormatId::Token(Text::fixed("0")) }));
