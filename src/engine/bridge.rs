@@ -39,8 +39,9 @@ impl Engine {
             return;
         }
         let text = other.sdp.offer(&offer, &addresses);
-        if before.local() == Some(&text) {
-            // Nothing in it concerns the partner: a refresh, or another address of the peer.
+        if before.local() == Some(&text) && !before.has_offered() {
+            // Nothing in it concerns the partner: a refresh, or another address of the peer. What the partner has been
+            // offered but not answered it may yet refuse.
             other.sdp = before;
             return self.answer_alone(call, leg);
         }

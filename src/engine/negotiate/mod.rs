@@ -179,6 +179,11 @@ impl LegSdp {
         self.now.local.as_ref().map(|local| &local.sdp)
     }
 
+    /// What stands while an offer waits for its answer, and after it.
+    fn agreed(&self) -> &Exchange {
+        self.before.as_deref().unwrap_or(&self.now)
+    }
+
     /// An offer of ours waits for its answer.
     pub fn has_offered(&self) -> bool {
         self.pending == Pending::Ours
