@@ -161,8 +161,6 @@ pub struct Leg {
     pub exchange: Exchange,
     dialog: Option<Dialog>,
     early: SmallVec<[Early; 1]>,
-    /// Early dialogs given up for the one that answered: remote tag and the last CSeq of our PRACKs.
-    forsaken: Vec<(Box<[u8]>, u32)>,
     incoming: Option<Box<Incoming>>,
     outgoing: Option<Box<Outgoing>>,
     asked: Option<Asked>,
@@ -192,7 +190,6 @@ impl Leg {
             exchange: Exchange::Idle,
             dialog: None,
             early: SmallVec::new(),
-            forsaken: Vec::new(),
             incoming: None,
             outgoing: None,
             asked: None,
