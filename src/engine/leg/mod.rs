@@ -84,6 +84,8 @@ pub enum LegEvent {
     OfferRefused { status: u16 },
     /// The peer's description was confirmed or changed without an offer of the call, or stays against our offer.
     Refreshed,
+    /// The peer answered a session refresh with another wish to send or hear than before (RFC 3261 §14.2 lets it).
+    Turned,
     /// An offer of our own has waited out a glare (RFC 3261 §14.1) and may be tried again.
     OfferAgain,
     /// The peer sends something for its partner: INFO or MESSAGE.

@@ -21,6 +21,7 @@ use crate::proto::sip::message::Message;
 use crate::proto::sip::method::Method;
 use crate::proto::sip::name::Name;
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 /// What a first INVITE says.
 #[derive(Clone, Debug)]
@@ -365,6 +366,7 @@ impl Leg {
         }
         self.settle_session_as_uac(core, response);
         let description = Leg::description(response).ok().flatten();
+        let wished: SmallVec<[_; 2]> = self.sdp.wished().into();
         let usable = description.is_some_and(|sdp| match outgoing.offered {
             true => self.set_answer(core, sdp),
             false => self.set_offer(core, sdp),
@@ -386,6 +388,10 @@ impl Leg {
                 core.io.decide(self.call, format!("{} answered an offer that was taken back", self.number));
                 core.say(self.id, LegEvent::Refreshed);
                 core.say(self.id, LegEvent::OfferAgain);
+            }
+            Kind::Refresh if *self.sdp.wished() != *wished => {
+                core.say(self.id, LegEvent::Refreshed);
+                core.say(self.id, LegEvent::Turned);
             }
             _ => core.say(self.id, LegEvent::Refreshed),
         }
@@ -415,6 +421,13 @@ impl Leg {
     fn wait_out_glare(&mut self, core: &mut Core) {
         let steps = if self.is_uac { 210 + core.io.rng.below(190) } else { core.io.rng.below(200) };
         self.glare = Some(self.timer(core, std::time::Duration::from_millis(steps * 10), LegTimer::Glare));
+    }
+
+    /// An offer of our own is due, as soon as nothing else is under way.
+    pub fn offer_soon(&mut self, core: &mut Core) {
+        if self.glare.is_none() {
+            self.glare_over(core);
+        }
     }
 
     pub(super) fn glare_over(&mut self, core: &mut Core) {

@@ -210,6 +210,11 @@ impl LegSdp {
         Some(sdp)
     }
 
+    /// What the peer would do if nobody restricted it, for each of its lines.
+    pub fn wished(&self) -> &[Direction] {
+        &self.now.wishes
+    }
+
     /// Grows with each new description of the peer: the media plane may then learn its source anew.
     pub fn generation(&self) -> u32 {
         self.generation
