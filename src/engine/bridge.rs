@@ -39,8 +39,9 @@ impl Engine {
             return;
         }
         let text = other.sdp.offer(&offer, &addresses);
-        if before.local() == Some(&text) {
-            // Nothing in it concerns the partner: a refresh, or another address of the peer.
+        if before.local() == Some(&text) && !before.has_offered() {
+            // Nothing in it concerns the partner: a refresh, or another address of the peer. What the partner has been
+            // offered but not answered it may yet refuse.
             other.sdp = before;
             return self.answer_alone(call, leg);
         }
@@ -102,8 +103,13 @@ impl Engine {
         let Some(wishes) = self.legs.get(&partner).and_then(|partner| partner.sdp.wishes()) else { return };
         let Some(leg) = self.legs.get_mut(&leg).filter(|leg| leg.can_offer()) else { return };
         let addresses = leg.media_addresses(&self.core);
+        let before = leg.sdp.clone();
         let text = leg.sdp.offer(&wishes, &addresses);
-        leg.offer_own(&mut self.core, text);
+        if before.local() == Some(&text) {
+            leg.sdp = before;
+        } else {
+            leg.offer_own(&mut self.core, text);
+        }
         let id = leg.id;
         if let Some(call) = self.calls.get_mut(&call).filter(|call| call.caller == id) {
             call.reoffer_due = false;
@@ -146,6 +152,18 @@ impl Engine {
         }
         if let Some(call) = self.calls.get_mut(&call) {
             call.reoffer_due = false;
+        }
+    }
+
+    /// The peer of `leg` holds or resumes in its answer to a session refresh, where its partner learns nothing of it: that
+    /// is offered it. Answers to such offers are not passed on, so this can't go to and fro.
+    pub(super) fn on_turned(&mut self, call: CallId, leg: LegId) {
+        let partner = self.calls.get(&call).and_then(|call| call.partner(leg));
+        if let Some(partner) = partner.and_then(|partner| self.legs.get_mut(&partner)) {
+            self.core
+                .io
+                .decide(call, "a phone held or resumed in its answer to a session refresh: its partner is told");
+            partner.offer_soon(&mut self.core);
         }
     }
 

@@ -252,7 +252,7 @@ impl Engine {
             return;
         }
         if let Ok(stray) = crate::engine::dialog::Dialog::of_response(response, b"") {
-            say_goodbye(&mut self.core, *flow, stray, (tx, 0));
+            say_goodbye(&mut self.core, *flow, stray, tx);
         }
     }
 

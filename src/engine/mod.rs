@@ -238,6 +238,7 @@ impl Engine {
                 self.rewire(call);
                 self.mend(call);
             }
+            LegEvent::Turned => self.on_turned(call, leg),
             LegEvent::OfferAgain => self.offer_own(call, leg),
             LegEvent::Carry { tx, message } => self.carry(call, leg, tx, &message),
             LegEvent::Carried { to, tx, request, status } => {

@@ -319,6 +319,8 @@ impl World {
             self.talks.received(&msg);
             self.sessions.received(self.now, &msg);
             self.coverage.received(&msg);
+        } else {
+            self.wire.received_garbled(&bytes);
         }
         self.feed(Input::Sip { flow, message });
     }

@@ -84,6 +84,8 @@ pub enum LegEvent {
     OfferRefused { status: u16 },
     /// The peer's description was confirmed or changed without an offer of the call, or stays against our offer.
     Refreshed,
+    /// The peer answered a session refresh with another wish to send or hear than before (RFC 3261 §14.2 lets it).
+    Turned,
     /// An offer of our own has waited out a glare (RFC 3261 §14.1) and may be tried again.
     OfferAgain,
     /// The peer sends something for its partner: INFO or MESSAGE.
@@ -161,8 +163,6 @@ pub struct Leg {
     pub exchange: Exchange,
     dialog: Option<Dialog>,
     early: SmallVec<[Early; 1]>,
-    /// Early dialogs given up for the one that answered: remote tag and the last CSeq of our PRACKs.
-    forsaken: Vec<(Box<[u8]>, u32)>,
     incoming: Option<Box<Incoming>>,
     outgoing: Option<Box<Outgoing>>,
     asked: Option<Asked>,
@@ -192,7 +192,6 @@ impl Leg {
             exchange: Exchange::Idle,
             dialog: None,
             early: SmallVec::new(),
-            forsaken: Vec::new(),
             incoming: None,
             outgoing: None,
             asked: None,

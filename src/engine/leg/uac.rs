@@ -21,6 +21,7 @@ use crate::proto::sip::message::Message;
 use crate::proto::sip::method::Method;
 use crate::proto::sip::name::Name;
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 /// What a first INVITE says.
 #[derive(Clone, Debug)]
@@ -241,10 +242,10 @@ impl Leg {
         if let Some(at) = self.early_dialog(core, response) {
             let at = if mutant::on(Mutant::EarlyTagMixed) { 0 } else { at };
             let early = self.early.swap_remove(at);
-            self.confirm(core, early, response);
+            self.confirm(core, outgoing.tx, early, response);
         } else if let Ok(dialog) = Dialog::of_response(response, b"") {
             core.dialogs.insert(dialog.key.clone(), self.id);
-            self.confirm(core, Early { dialog, answer: None, rseq: None }, response);
+            self.confirm(core, outgoing.tx, Early { dialog, answer: None, rseq: None }, response);
         }
         if self.dialog.is_none() {
             core.io.decide(self.call, "the 200 of the called phone makes no dialog");
@@ -285,7 +286,7 @@ impl Leg {
     }
 
     /// Makes one early dialog the dialog; what it said early stays the first of `early` for `take_first_answer`.
-    fn confirm(&mut self, core: &mut Core, early: Early, response: &Message) {
+    fn confirm(&mut self, core: &mut Core, tx: TransactionId, early: Early, response: &Message) {
         let Early { mut dialog, answer, rseq } = early;
         // The route set is that of the 2xx (RFC 3261 §13.2.2.4); the sequence goes on.
         if let (Ok(mut confirmed), false) =
@@ -298,7 +299,7 @@ impl Leg {
         for other in self.early.drain(..) {
             core.dialogs.remove(&other.dialog.key);
             if other.rseq.is_some() {
-                self.forsaken.push((other.dialog.key.remote, other.dialog.local_cseq));
+                core.tx.lost(tx, other.dialog.key.remote, other.dialog.local_cseq);
             }
         }
         self.early.push(Early { dialog: dialog.clone(), answer, rseq });
@@ -365,6 +366,7 @@ impl Leg {
         }
         self.settle_session_as_uac(core, response);
         let description = Leg::description(response).ok().flatten();
+        let wished: SmallVec<[_; 2]> = self.sdp.wished().into();
         let usable = description.is_some_and(|sdp| match outgoing.offered {
             true => self.set_answer(core, sdp),
             false => self.set_offer(core, sdp),
@@ -386,6 +388,10 @@ impl Leg {
                 core.io.decide(self.call, format!("{} answered an offer that was taken back", self.number));
                 core.say(self.id, LegEvent::Refreshed);
                 core.say(self.id, LegEvent::OfferAgain);
+            }
+            Kind::Refresh if *self.sdp.wished() != *wished => {
+                core.say(self.id, LegEvent::Refreshed);
+                core.say(self.id, LegEvent::Turned);
             }
             _ => core.say(self.id, LegEvent::Refreshed),
         }
@@ -415,6 +421,13 @@ impl Leg {
     fn wait_out_glare(&mut self, core: &mut Core) {
         let steps = if self.is_uac { 210 + core.io.rng.below(190) } else { core.io.rng.below(200) };
         self.glare = Some(self.timer(core, std::time::Duration::from_millis(steps * 10), LegTimer::Glare));
+    }
+
+    /// An offer of our own is due, as soon as nothing else is under way.
+    pub fn offer_soon(&mut self, core: &mut Core) {
+        if self.glare.is_none() {
+            self.glare_over(core);
+        }
     }
 
     pub(super) fn glare_over(&mut self, core: &mut Core) {
@@ -455,14 +468,13 @@ impl Leg {
         if self.dialog.as_ref().is_some_and(|dialog| dialog.key == stray.key) {
             return;
         }
-        let counted = self.forsaken.iter().find(|(tag, _)| *tag == stray.key.remote).map_or(0, |(_, cseq)| *cseq);
-        say_goodbye(core, self.flow, stray, (tx, counted));
+        say_goodbye(core, self.flow, stray, tx);
     }
 }
 
-/// ACK and BYE for a dialog nobody wants, the answer to our INVITE `tx`; `counted` is the last CSeq of PRACKs on it. A
-/// later INVITE's dialog has had its BYE: there the ACK is all that is owed.
-pub fn say_goodbye(core: &mut Core, flow: Flow, mut stray: Dialog, (tx, counted): (TransactionId, u32)) {
+/// ACK and BYE for a dialog nobody wants, the answer to our INVITE `tx`. A later INVITE's dialog has had its BYE: there the
+/// ACK is all that is owed.
+pub fn say_goodbye(core: &mut Core, flow: Flow, mut stray: Dialog, tx: TransactionId) {
     let cseq = stray.local_cseq;
     let (_, mut writer) = stray.ack(&mut core.io, &mut core.tx, &flow, cseq).split();
     let ack = writer.finish();
@@ -471,7 +483,7 @@ pub fn say_goodbye(core: &mut Core, flow: Flow, mut stray: Dialog, (tx, counted)
     if core.tx.is_in_dialog(tx) {
         return;
     }
-    stray.local_cseq = cseq.max(counted);
+    stray.local_cseq = cseq.max(core.tx.last_cseq(tx, &stray.key.remote));
     let mut draft = stray.request(&mut core.io, &mut core.tx, &flow, Method::Bye);
     draft.writer.header("Reason", reason(Cause::AnsweredElsewhere));
     let (ids, mut writer) = draft.split();

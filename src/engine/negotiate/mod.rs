@@ -179,6 +179,11 @@ impl LegSdp {
         self.now.local.as_ref().map(|local| &local.sdp)
     }
 
+    /// What stands while an offer waits for its answer, and after it.
+    fn agreed(&self) -> &Exchange {
+        self.before.as_deref().unwrap_or(&self.now)
+    }
+
     /// An offer of ours waits for its answer.
     pub fn has_offered(&self) -> bool {
         self.pending == Pending::Ours
@@ -203,6 +208,11 @@ impl LegSdp {
             line.direction = Some(*wish);
         }
         Some(sdp)
+    }
+
+    /// What the peer would do if nobody restricted it, for each of its lines.
+    pub fn wished(&self) -> &[Direction] {
+        &self.now.wishes
     }
 
     /// Grows with each new description of the peer: the media plane may then learn its source anew.

@@ -18,9 +18,10 @@ pub enum Held {
 
 /// Whether the leg's peer put us on hold, by its audio (by its first line if it has none).
 pub fn held(leg: &LegSdp) -> Held {
-    let Some(remote) = leg.remote() else { return Held::No };
+    let agreed = leg.agreed();
+    let Some(remote) = &agreed.remote else { return Held::No };
     let audio = remote.media.iter().position(|line| line.kind.is("audio") && line.is_active());
-    let Some(wish) = leg.now.wishes.get(audio.unwrap_or(0)) else { return Held::No };
+    let Some(wish) = agreed.wishes.get(audio.unwrap_or(0)) else { return Held::No };
     match (wish.sends(), wish.receives()) {
         (_, true) => Held::No,
         (true, false) => Held::ByPeer,
@@ -29,17 +30,17 @@ pub fn held(leg: &LegSdp) -> Held {
 }
 
 /// For each port of the two legs what the media plane does with it, whole: ports of lines that are not in use get an idle
-/// stream.
+/// stream. An offer that has no answer changes nothing (RFC 3264 §4).
 pub fn wire(a: &LegSdp, a_ports: &[PortId], b: &LegSdp, b_ports: &[PortId]) -> Vec<(PortId, Stream)> {
     let mut streams = Vec::with_capacity(a_ports.len() + b_ports.len());
     for (leg, ports, other, other_ports) in [(a, a_ports, b, b_ports), (b, b_ports, a, a_ports)] {
         let first = streams.len();
         streams.extend(ports.iter().map(|port| (*port, Stream { generation: leg.generation, ..Stream::default() })));
-        let Some(local) = &leg.now.local else { continue };
+        let Some(local) = &leg.agreed().local else { continue };
         for (i, slot) in local.slots.iter().enumerate() {
             let Some(at) = slot.filter(|slot| *slot < ports.len()) else { continue };
             let stream = &mut streams[first + at].1;
-            if let Some(remote) = &leg.now.remote {
+            if let Some(remote) = &leg.agreed().remote {
                 towards_peer(stream, &local.sdp, remote, i);
             }
             stream.sink = sink(leg, i, other, other_ports);
@@ -71,15 +72,16 @@ fn clock_rate(ours: &Media) -> u32 {
 
 /// The other leg's port for what arrives on a line, with the numbers that leg's peer wants.
 fn sink(leg: &LegSdp, line: usize, other: &LegSdp, other_ports: &[PortId]) -> Option<Sink> {
-    let (ours, theirs) = (leg.now.local.as_ref()?, other.now.local.as_ref()?);
+    let (leg, other) = (leg.agreed(), other.agreed());
+    let (ours, theirs) = (leg.local.as_ref()?, other.local.as_ref()?);
     let at = describe::counterpart(&ours.sdp.media, line, &theirs.sdp.media)?;
     let port = *other_ports.get((*theirs.slots.get(at)?)?)?;
-    let wanted = other.now.remote.as_ref()?.media.get(at).filter(|wanted| wanted.is_active())?;
+    let wanted = other.remote.as_ref()?.media.get(at).filter(|wanted| wanted.is_active())?;
     let told = &ours.sdp.media[line];
     let mut payloads = PayloadMap::none();
     map(&mut payloads, &told.formats, wanted);
     // A peer is to send the numbers of our description. Some send their own: harmless where ours leave them free.
-    if let Some(own) = leg.now.remote.as_ref().and_then(|remote| remote.media.get(line)) {
+    if let Some(own) = leg.remote.as_ref().and_then(|remote| remote.media.get(line)) {
         let free = |format: &&Format| !told.formats.iter().any(|taken| taken.id == format.id);
         map(&mut payloads, own.formats.iter().filter(free), wanted);
     }

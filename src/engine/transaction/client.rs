@@ -41,6 +41,9 @@ pub(super) struct Client {
     ack: Option<Bytes>,
     /// The ACKs of its 2xx responses, by their To tags: a repeated 2xx gets its ACK even when its leg is gone.
     answers: Vec<(Box<[u8]>, Bytes)>,
+    /// Branches of the fork that lost, by their To tags, with the last CSeq of our PRACKs: one that answers all the same
+    /// gets its BYE after those, even when the leg is gone.
+    losers: Vec<(Box<[u8]>, u32)>,
     /// The CANCEL of this INVITE, which shares its branch.
     cancel: Option<TransactionId>,
     interval: Duration,
@@ -103,6 +106,7 @@ impl Transactions {
             in_dialog: false,
             ack: None,
             answers: Vec::new(),
+            losers: Vec::new(),
             cancel: None,
             interval,
             again,
@@ -142,6 +146,19 @@ impl Transactions {
         if let Some(client) = self.clients.get_mut(&id).filter(|client| client.answers.len() < limits::EARLY_DIALOGS) {
             client.answers.push((tag.into(), ack));
         }
+    }
+
+    /// Keeps how far the CSeq has come in a branch that lost.
+    pub fn lost(&mut self, id: TransactionId, tag: Box<[u8]>, cseq: u32) {
+        if let Some(client) = self.clients.get_mut(&id).filter(|client| client.losers.len() < limits::EARLY_DIALOGS) {
+            client.losers.push((tag, cseq));
+        }
+    }
+
+    /// The last CSeq used in a branch that lost; 0 when there was none but the INVITE's.
+    pub fn last_cseq(&self, id: TransactionId, tag: &[u8]) -> u32 {
+        let losers = self.clients.get(&id).map_or(&[][..], |client| &client.losers);
+        losers.iter().find(|(known, _)| **known == *tag).map_or(0, |(_, cseq)| *cseq)
     }
 
     /// Forgets a client transaction: nothing it may still hear matters.

@@ -83,9 +83,9 @@ impl Scene<'_> {
             format!("{}: carried {carried}, wanted {wanted} ({speaks:?}, {hears:?})", who())
         });
         let told = from.1.call.media.remote.as_ref().map(|sdp| sdp.audio_direction());
-        // A hold that came as the answer to a mere refresh is not passed on.
-        let holds = !hears.hears && to.1.call.media.by_offer;
-        let heard = !holds || !speaks.sends || told.is_some_and(|told| !told.hears);
+        // Who refuses an offer may have refused to be told.
+        let deaf = from.1.call.media.refused;
+        let heard = hears.hears || !speaks.sends || deaf || told.is_some_and(|told| !told.hears);
         verdict.hold(heard, "who is on hold is told so", || format!("{}: {told:?} ({hears:?})", who()));
         let remote = self.plane.granted.get(&target).and_then(|port| port.stream.as_ref()).and_then(|s| s.remote);
         if hears.hears && hears.sends {

@@ -31,6 +31,8 @@ pub struct Wire {
     unconfirmed: BTreeMap<(String, u32), RecordSeq>,
     /// Every REGISTER that led to a record.
     recorded: BTreeSet<(String, u32)>,
+    /// Branches of what came from phones and no phone could read: the engine may, and echoes it.
+    garbled: BTreeSet<Option<String>>,
 }
 
 struct Invite {
@@ -96,6 +98,11 @@ impl Wire {
         entry.flows.push(*flow);
     }
 
+    /// What nobody but the engine can read reached it.
+    pub fn received_garbled(&mut self, bytes: &[u8]) {
+        self.garbled.insert(raw_branch(bytes));
+    }
+
     fn came_on(&mut self, flow: &Flow, msg: &Msg) {
         if msg.tag_of_to().is_some() {
             let flows = self.flows.entry(msg.call_id().to_string()).or_default();
@@ -150,7 +157,8 @@ impl Wire {
         verdict.hold(listener, "flows are those messages came on", || format!("{flow:?}"));
         // These repeat headers as broken as they came, and so does what answers rubbish.
         let refused = bytes.starts_with(b"SIP/2.0 400") || bytes.starts_with(b"SIP/2.0 505");
-        if refused || msg.is_none() && answers_rubbish(bytes) {
+        let echo = bytes.starts_with(b"SIP/2.0 ") && self.garbled.contains(&raw_branch(bytes));
+        if refused || msg.is_none() && echo {
             return Meaning::Nothing;
         }
         let Some(msg) = msg else {
@@ -294,10 +302,11 @@ fn is_sane(branch: &str) -> bool {
     branch.split('-').nth(2).is_some_and(|life| life.parse::<u32>().is_ok_and(|life| life > 0))
 }
 
-fn answers_rubbish(bytes: &[u8]) -> bool {
+/// The first branch, whatever it is made of.
+fn raw_branch(bytes: &[u8]) -> Option<String> {
     let text = String::from_utf8_lossy(bytes);
-    let branch = text.split("branch=").nth(1).and_then(|rest| rest.split([';', '\r', ',']).next());
-    text.starts_with("SIP/2.0 ") && branch.is_none_or(|branch| !is_sane(branch))
+    let branch = text.split("branch=").nth(1)?.split([';', '\r', ',']).next()?;
+    Some(branch.to_string())
 }
 
 fn key_of(binding: &Binding) -> (TenantId, Box<str>, Box<str>) {

@@ -17,8 +17,8 @@ pub struct Media {
     /// What both sides agreed on last: ours and theirs.
     pub local: Option<Sdp>,
     pub remote: Option<Sdp>,
-    /// What we agreed on was our offer, not our answer.
-    pub by_offer: bool,
+    /// We have refused an offer since.
+    pub refused: bool,
     /// The answer as a provisional response brought it.
     pub preview: Option<Sdp>,
     /// Our answers or offers of the early dialogs, by their number.
@@ -38,7 +38,7 @@ impl Media {
             offered: None,
             local: None,
             remote: None,
-            by_offer: false,
+            refused: false,
             preview: None,
             early: Vec::new(),
             sent: None,
@@ -163,7 +163,7 @@ impl Phone {
         self.judge(id, offer);
         let media = &mut self.calls.get_mut(&id)?.media;
         let sdp = media.answer(&make, offer, address, 0)?;
-        (media.local, media.remote, media.by_offer) = (Some(sdp.clone()), Some(offer.clone()), false);
+        (media.local, media.remote, media.refused) = (Some(sdp.clone()), Some(offer.clone()), false);
         Some(sdp)
     }
 
@@ -186,7 +186,7 @@ impl Phone {
         let Some(offer) = call.media.offered.take() else { return };
         let detail = call.dialog.call_id.clone();
         let fault = judge_answer(&offer, &answer);
-        (call.media.local, call.media.remote, call.media.by_offer) = (Some(offer), Some(answer), true);
+        (call.media.local, call.media.remote, call.media.refused) = (Some(offer), Some(answer), false);
         if let Some(rule) = fault {
             self.complain(rule, &detail);
         }

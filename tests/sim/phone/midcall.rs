@@ -262,6 +262,9 @@ impl Phone {
         let changes = Sdp::parse(&msg.body).is_none_or(|offer| call.media.remote.as_ref() != Some(&offer));
         if changes && self.habit(self.profile.habits.odd.stubborn) {
             let code = *self.rng.pick(&[488, 415, 500, 603]);
+            if let Some(call) = self.calls.get_mut(&id) {
+                call.media.refused = true;
+            }
             return self.respond(&key, code, "Not Like This", |_| {});
         }
         let Some(call) = self.calls.get_mut(&id) else { return };
