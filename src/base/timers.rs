@@ -2,9 +2,15 @@
 //!
 //! Most timers of a SIP server wait the same few fixed times (64·T1, T4) and are never cancelled: those go to a *lane*, a
 //! plain queue that is in order by itself, since time does not run backwards. The rest are in a tree and can be cancelled.
+//!
+//! Nobody minds when a lane's timer fires a little late: those of one stretch of time share a deadline, for each costs its
+//! thread a wake-up.
 
 use crate::base::now::Micros;
 use std::collections::{BTreeMap, VecDeque};
+
+/// A lane's timers due in the same stretch of so many µs fire together, at its end at the latest.
+const STRETCH: u64 = 250_000;
 
 /// Names one armed timer, to cancel it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -63,9 +69,12 @@ impl<K> TimerSet<K> {
         self.armed.remove(&id)
     }
 
-    /// When the next timer is due.
+    /// When `pop` is to be asked next.
     pub fn deadline(&self) -> Option<Micros> {
-        self.first().map(|(id, _)| id.at)
+        let tree = self.armed.first_key_value().map(|(id, _)| id.at);
+        let lanes = self.lanes.iter().filter_map(|lane| lane.front());
+        let lane = lanes.map(|(id, _)| id.at).min().map(|at| Micros(at.0.div_ceil(STRETCH).saturating_mul(STRETCH)));
+        tree.into_iter().chain(lane).min()
     }
 
     /// The next timer due at or before `now`.
