@@ -69,6 +69,9 @@ pub struct Worker<E> {
 struct Desk<E> {
     worker: Worker<E>,
     ports: Vec<Option<Box<Port>>>,
+    /// For each port, whether its RTP and its RTCP socket are in the poll. They stay there when the port is given back, until
+    /// something comes: the next call may use them again.
+    watched: Vec<[bool; 2]>,
     datagram: Box<[u8]>,
     pace: Pace,
     next_count: Micros,
@@ -79,9 +82,10 @@ impl<E: Fn(MediaEvent)> Worker<E> {
     pub fn run(self) {
         sys::exact_naps();
         let ports = (0..self.table.len()).map(|_| None).collect();
+        let watched = vec![[false; 2]; self.table.len()];
         let next_count = self.clock.now();
         let datagram = vec![0; DATAGRAM + 1].into_boxed_slice();
-        Desk { worker: self, ports, datagram, pace: Pace::default(), next_count, turn: 0 }.run();
+        Desk { worker: self, ports, watched, datagram, pace: Pace::default(), next_count, turn: 0 }.run();
     }
 }
 
@@ -127,9 +131,16 @@ impl<E: Fn(MediaEvent)> Desk<E> {
     fn serve(&mut self, now: Micros, name: u64) {
         let (id, is_rtcp) = (PortId((name >> 1) as u32), name & 1 == 1);
         let table = &*self.worker.table;
-        let Some(Some(port)) = self.ports.get_mut(id.0 as usize) else { return };
         let Some(sockets) = table.get(id).and_then(|slot| slot.sockets()) else { return };
         let socket = if is_rtcp { &sockets.rtcp } else { &sockets.rtp };
+        let Some(Some(port)) = self.ports.get_mut(id.0 as usize) else {
+            // Somebody talks on after the call. What lies in the socket is not ours to take: another thread may have
+            // the port by now.
+            self.watched[id.0 as usize][usize::from(is_rtcp)] = false;
+            // Can't fail for a socket that was added.
+            let _ = self.worker.poll.remove(socket);
+            return;
+        };
         let Ok((length, from)) = socket.recv_from(&mut self.datagram) else { return };
         if length > DATAGRAM {
             port.drop_one();
@@ -161,7 +172,7 @@ impl<E: Fn(MediaEvent)> Desk<E> {
                 let Some(sockets) = slot.sockets() else { return };
                 slot.sent.store(0, Ordering::Relaxed);
                 slot.sent_bytes.store(0, Ordering::Relaxed);
-                open(&self.worker.poll, id, sockets);
+                open(&self.worker.poll, id, sockets, &mut self.watched[id.0 as usize]);
                 place.insert(Box::new(Port::new(id, slot.lease())))
             }
         };
@@ -174,11 +185,6 @@ impl<E: Fn(MediaEvent)> Desk<E> {
         slot.target.store(None);
         let port = self.ports.get_mut(id.0 as usize).and_then(Option::take);
         let counters = port.as_ref().map(|port| port.counters(table)).unwrap_or_default();
-        if let (Some(_), Some(sockets)) = (port, slot.sockets()) {
-            // Neither can fail for a socket that was added, and one that was not has nothing to say.
-            let _ = self.worker.poll.remove(&sockets.rtp);
-            let _ = self.worker.poll.remove(&sockets.rtcp);
-        }
         let released = Released { port: id, at: self.worker.clock.now() };
         if self.worker.released.try_send(released).is_err() {
             tracing::error!("RTP port {} is lost to the pool: its queue is full", slot.address());
@@ -208,11 +214,15 @@ impl<E: Fn(MediaEvent)> Desk<E> {
 }
 
 /// Takes a pair into use: what lies in its sockets is from before, maybe another call's audio.
-fn open(poll: &Poll, id: PortId, sockets: &Sockets) {
-    for (socket, is_rtcp) in [(&sockets.rtp, 0), (&sockets.rtcp, 1)] {
+fn open(poll: &Poll, id: PortId, sockets: &Sockets, watched: &mut [bool; 2]) {
+    for (n, socket) in [&sockets.rtp, &sockets.rtcp].into_iter().enumerate() {
         flush(socket);
-        if let Err(error) = poll.add(socket, u64::from(id.0) << 1 | is_rtcp) {
-            tracing::error!("RTP port pair {id} can't be watched, its call stays silent: {error}");
+        if watched[n] {
+            continue;
+        }
+        match poll.add(socket, u64::from(id.0) << 1 | n as u64) {
+            Ok(()) => watched[n] = true,
+            Err(error) => tracing::error!("RTP port pair {id} can't be watched, its call stays silent: {error}"),
         }
     }
 }
