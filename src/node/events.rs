@@ -1,7 +1,7 @@
 //! The way of the engine's events to their folds: a bounded queue from the engine's thread to one task.
 //!
-//! The task naps after each drain, so that a busy engine pays for at most four wake-ups a second and not for one an event;
-//! who looks at the board in between has it fetch what waits. Events that find the queue full are counted; the board sees
+//! The task naps after each drain, unless the queue fills, so that the engine pays for a wake-up a second and not for one an
+//! event; who looks at the board in between has it fetch what waits. Events that find the queue full are counted; the board sees
 //! the gap and asks for a snapshot.
 
 use crate::engine::event::Event;
@@ -14,18 +14,25 @@ use tokio::sync::Notify;
 /// Events that wait, some seconds of a busy exchange.
 pub const QUEUE: usize = 65_536;
 /// How long the folds may lag behind the engine.
-pub const NAP: Duration = Duration::from_millis(250);
+const NAP: Duration = Duration::from_secs(1);
 
 pub struct EventQueue {
     waiting: Mutex<VecDeque<Event>>,
     some: Notify,
+    many: Notify,
     lost: AtomicU64,
     bound: usize,
 }
 
 impl EventQueue {
     pub fn new(bound: usize) -> EventQueue {
-        EventQueue { waiting: Mutex::default(), some: Notify::new(), lost: AtomicU64::new(0), bound }
+        EventQueue {
+            waiting: Mutex::default(),
+            some: Notify::new(),
+            many: Notify::new(),
+            lost: AtomicU64::new(0),
+            bound,
+        }
     }
 
     /// Takes the events of one batch, as many as there is room for. Never blocks for longer than a drain's swap.
@@ -34,17 +41,27 @@ impl EventQueue {
             return;
         }
         let mut waiting = self.lock();
-        let was_empty = waiting.is_empty();
+        let before = waiting.len();
         let room = self.bound.saturating_sub(waiting.len()).min(events.len());
         waiting.extend(events.drain(..room));
+        let now = waiting.len();
         drop(waiting);
         if !events.is_empty() {
             self.lost.fetch_add(events.len() as u64, Ordering::Relaxed);
             events.clear();
         }
-        if was_empty {
+        if before == 0 {
             self.some.notify_one();
         }
+        let many = self.bound / 4;
+        if before < many && now >= many {
+            self.many.notify_one();
+        }
+    }
+
+    /// Until it is time to take events again: a while, or less when there are many.
+    pub async fn nap(&self) {
+        let _ = tokio::time::timeout(NAP, self.many.notified()).await;
     }
 
     /// Until there are events.

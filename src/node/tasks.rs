@@ -2,7 +2,7 @@
 
 use crate::board::Board;
 use crate::engine::io::Command;
-use crate::node::events::{EventQueue, NAP};
+use crate::node::events::EventQueue;
 use crate::node::exchange::Running;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub async fn fold(events: Arc<EventQueue>, board: Arc<Board>, running: Arc<Runni
             // If it can't be had now, the next round asks again.
             let _ = running.order(Command::Snapshot).await;
         }
-        sleep(NAP).await;
+        events.nap().await;
     }
 }
 

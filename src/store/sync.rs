@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 /// From one time to the next: what is written meanwhile shares a system call that costs more than a call's signalling.
-const PAUSE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Syncer {
     shared: Arc<Shared>,

@@ -41,8 +41,8 @@ const STALL: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug)]
 pub struct WriterConfig {
-    /// Force records to the disk right after they were acknowledged, at most four times a second: a power cut then loses
-    /// at most what the last quarter of a second brought.
+    /// Force records to the disk right after they were acknowledged, at most once a second: a power cut then loses at
+    /// most what the last second brought.
     pub fdatasync: bool,
     /// Under load, one write for all registrations of this time.
     pub group: Duration,
