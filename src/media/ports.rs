@@ -103,11 +103,20 @@ impl<E: Fn(MediaEvent)> Pool<E> {
             self.stock[address].resting.push_back((at + self.policy.rest, port));
         }
         let now = self.clock.now();
-        let short: Vec<Dry> =
-            (0..self.stock.len()).filter_map(|address| self.fill_address(address, now).err()).collect();
+        let short: Vec<(usize, Dry)> = (0..self.stock.len())
+            .filter_map(|address| Some((address, self.fill_address(address, now).err()?)))
+            .collect();
         self.table.dry.store(!short.is_empty(), Ordering::SeqCst);
-        self.tell(!short.is_empty());
-        short.into_iter().filter_map(|Dry(retry)| retry).min()
+        self.tell(short.iter().any(|(address, _)| self.is_low(*address)));
+        short.into_iter().filter_map(|(_, Dry(retry))| retry).min()
+    }
+
+    /// Whether few ports are left: less than a quarter of what is usually ahead, and once that is told less than half. A small
+    /// range is granted as a whole and nothing rests behind it: that alone is no shortage.
+    fn is_low(&self, address: usize) -> bool {
+        let usual = self.policy.ahead.min(self.policy.most).min(self.table.len() / self.stock.len());
+        let parts = if self.told { 2 } else { 4 };
+        self.table.ahead(address).load(Ordering::Acquire) * parts < usual
     }
 
     fn fill_address(&mut self, address: usize, now: Micros) -> Result<(), Dry> {
@@ -166,8 +175,8 @@ impl<E: Fn(MediaEvent)> Pool<E> {
         }
     }
 
-    fn tell(&mut self, short: bool) {
-        if short && !self.told {
+    fn tell(&mut self, low: bool) {
+        if low && !self.told {
             let bound = self.bound;
             let resting: usize = self.stock.iter().map(|stock| stock.resting.len()).sum();
             let refused: usize = self.stock.iter().map(|stock| stock.refused.len()).sum();
@@ -176,10 +185,10 @@ impl<E: Fn(MediaEvent)> Pool<E> {
                  {refused} more belong to other programs; new calls will be refused when the last are used. Widen the \
                  RTP port range, or raise the limit of open files (ulimit -n)"
             );
-        } else if !short && self.told {
+        } else if !low && self.told {
             tracing::info!("enough RTP ports again");
         }
-        self.told = short;
+        self.told = low;
     }
 }
 
@@ -190,4 +199,28 @@ fn due(queue: &mut VecDeque<(Micros, PortId)>, now: Micros) -> Option<PortId> {
 
 fn bind_pair(slot: &Slot) -> io::Result<Sockets> {
     Ok(Sockets { rtp: sys::bind(slot.address())?, rtcp: sys::bind(slot.rtcp_address())? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{IpAddr, Ipv4Addr};
+
+    #[test]
+    fn a_shortage_is_told_when_ports_run_out_and_not_because_the_range_is_small() {
+        let table = Arc::new(Table::new(&[IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1))], 20_000, 8));
+        let policy = Policy { ahead: 256, rest: Duration::from_secs(30), most: 8 };
+        let (_released, receiver) = std::sync::mpsc::sync_channel(8);
+        let mut pool = Pool::new(table.clone(), Clock::start(), policy, receiver, Arc::default(), |_| {});
+        let mut told_with = |unused: usize| {
+            table.ahead(0).store(unused, Ordering::Release);
+            pool.fill();
+            pool.told
+        };
+        assert!(!told_with(0), "all eight are granted now and none is used");
+        assert!(!told_with(2));
+        assert!(told_with(1), "seven of eight are used");
+        assert!(told_with(3), "no new line for each call that ends and begins");
+        assert!(!told_with(4));
+    }
 }
