@@ -38,11 +38,16 @@ fn a_first_start_makes_files_only_the_owner_can_read() {
     let data = dir.path().join("var/data");
     let store = open(&data);
     assert_eq!(mode(&data), 0o700);
-    for file in ["strowger.db", "strowger.db-wal", KEY_FILE] {
-        assert_eq!(mode(&data.join(file)), 0o600, "{file}");
-    }
-    let journal: String = block_on(sqlx::query_scalar("PRAGMA journal_mode").fetch_one(store.pool())).unwrap();
-    assert_eq!(journal, "wal");
+    block_on(async {
+        // The write-ahead log is there as long as a connection is that has read.
+        let mut reader = store.pool().acquire().await.unwrap();
+        sqlx::query("SELECT count(*) FROM tenants").execute(&mut *reader).await.unwrap();
+        let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&mut *reader).await.unwrap();
+        assert_eq!(journal, "wal");
+        for file in ["strowger.db", "strowger.db-wal", KEY_FILE] {
+            assert_eq!(mode(&data.join(file)), 0o600, "{file}");
+        }
+    });
 }
 
 #[test]
