@@ -2,10 +2,10 @@
 //! change by itself.
 
 use crate::base::ids::TenantId;
-use crate::store::Store;
 use crate::store::extensions::{ExtensionChange, NewExtension};
 use crate::store::secret::typeable_password;
 use crate::store::tenants::NewTenant;
+use crate::store::{DATABASE_FILE, Store};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
@@ -26,6 +26,9 @@ pub enum TenantCommand {
 
 /// Carries out a command on the extensions of a tenant; what it has to say goes to standard output.
 pub fn extensions(data_dir: &Path, tenant: &str, command: ExtensionCommand) -> Result<()> {
+    if !matches!(command, ExtensionCommand::Add { .. }) {
+        must_exist(data_dir)?;
+    }
     with_store(data_dir, async |store| {
         let id = tenant_id(&store, tenant).await?;
         match command {
@@ -56,6 +59,9 @@ pub fn extensions(data_dir: &Path, tenant: &str, command: ExtensionCommand) -> R
 
 /// Carries out a command on tenants.
 pub fn tenants(data_dir: &Path, command: TenantCommand) -> Result<()> {
+    if matches!(command, TenantCommand::List) {
+        must_exist(data_dir)?;
+    }
     with_store(data_dir, async |store| match command {
         TenantCommand::List => {
             println!("{:<16} {:<24} {:<24} Domains", "Tenant", "Realm", "Time zone");
@@ -72,6 +78,15 @@ pub fn tenants(data_dir: &Path, command: TenantCommand) -> Result<()> {
             Ok(())
         }
     })
+}
+
+/// A mistyped directory would otherwise be made, and shown as an exchange that has lost everything.
+fn must_exist(data_dir: &Path) -> Result<()> {
+    if data_dir.join(DATABASE_FILE).exists() {
+        return Ok(());
+    }
+    let path = data_dir.display();
+    bail!("there is no database in {path}: name the data directory with --data-dir, or start the exchange first")
 }
 
 async fn list(store: &Store, tenant: TenantId) -> Result<()> {

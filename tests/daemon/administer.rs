@@ -36,6 +36,22 @@ fn extensions_are_added_listed_changed_and_removed() {
     assert!(stderr(&nobody).contains("there is no tenant `acme`"), "{nobody:?}");
 }
 
+#[test]
+fn a_mistyped_data_directory_is_not_made() {
+    let home = Home::new();
+    let missing = home.path().join("dato");
+    let missing = missing.to_str().unwrap();
+    for command in [&["extensions", "list"][..], &["extensions", "passwd", "1001"], &["tenants", "list"]] {
+        let output = crate::process::strowger().args(command).args(["--data-dir", missing]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert!(
+            stderr(&output).contains("there is no database in ") && stderr(&output).contains("--data-dir"),
+            "{output:?}"
+        );
+    }
+    assert!(!std::path::Path::new(missing).exists());
+}
+
 /// Registers again and again until the answer is as wanted; a change is seen within a second or two.
 fn until(wanted: u16, phone: &mut Phone) {
     let end = Instant::now() + Duration::from_secs(10);
