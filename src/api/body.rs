@@ -1,8 +1,10 @@
 //! A request's JSON object, read field by field: an error names the field, and a field nobody knows is an error.
 
 use super::error::ApiError;
+use crate::base::limits::HTTP_BODY_BYTES;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
 /// The Content-Type is not asked for: whoever sends JSON means JSON.
@@ -12,7 +14,12 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Fields, ApiError> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|e| ApiError::new(e.status(), e.body_text()))?;
+        let bytes = Bytes::from_request(request, state).await.map_err(|e| match e.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                ApiError::new(e.status(), format!("The body is too long: at most {HTTP_BODY_BYTES} bytes are taken"))
+            }
+            status => ApiError::new(status, e.body_text()),
+        })?;
         if bytes.is_empty() {
             return Err(ApiError::bad_request("The request has no body: a JSON object is needed"));
         }

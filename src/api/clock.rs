@@ -63,7 +63,9 @@ impl Clock {
 
 /// `YYYY-MM-DD` and nothing else.
 pub fn parse_date(text: &str) -> Result<Date, ApiError> {
-    let date = if text.len() == 10 { Date::strptime("%Y-%m-%d", text).ok() } else { None };
+    // The library would take a sign for the first digit of the year.
+    let plain = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-') && !text.starts_with('-');
+    let date = if plain { Date::strptime("%Y-%m-%d", text).ok() } else { None };
     date.ok_or_else(|| ApiError::bad_request(format!("`date` must be a day in the form YYYY-MM-DD, not `{text}`")))
 }
 
@@ -107,6 +109,8 @@ mod tests {
             "2024-01-15T",
             "15.01.2024",
             "2024-01-1 ",
+            "-001-01-01",
+            "+001-01-01",
         ] {
             assert!(parse_date(text).is_err(), "{text}");
         }

@@ -261,8 +261,8 @@ fn check_number(number: &str) -> Result<(), StoreError> {
 }
 
 fn check_name(name: &str) -> Result<(), StoreError> {
-    if name.is_empty() || name.len() > TEXT_BYTES || name.chars().any(char::is_control) {
-        let message = format!("Name must be 1 to {TEXT_BYTES} bytes without control characters");
+    if name.trim().is_empty() || name.len() > TEXT_BYTES || name.chars().any(char::is_control) {
+        let message = format!("Name must be 1 to {TEXT_BYTES} bytes, not only blanks, without control characters");
         return Err(StoreError::invalid("name", message));
     }
     Ok(())

@@ -103,7 +103,8 @@ async fn every_reply_has_an_id_the_clients_own_if_it_is_plain() {
 async fn a_body_that_is_too_long_is_refused_in_json() {
     let office = Office::open().await;
     let body = format!(r#"{{"number":"1001","name":"{}"}}"#, "x".repeat(crate::base::limits::HTTP_BODY_BYTES));
-    assert!(!office.ask("POST", "/api/extensions", body).await.error(413).is_empty());
+    let error = office.ask("POST", "/api/extensions", body).await.error(413);
+    assert_eq!(error, "The body is too long: at most 65536 bytes are taken");
 }
 
 #[tokio::test]

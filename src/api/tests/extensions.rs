@@ -113,6 +113,9 @@ async fn what_is_not_a_valid_body_is_refused_by_name() {
     }
     let error = office.ask("PUT", "/api/extensions/1001", r#"{"number":"1002"}"#).await.error(400);
     assert!(error.contains("number can't be changed"), "{error}");
+    let blank = json!({ "number": "1002", "name": " \u{a0}", "password": "12345678" });
+    let error = office.ask("POST", "/api/extensions", blank.to_string()).await.error(400);
+    assert!(error.contains("not only blanks"), "{error}");
     let number = json!({ "number": "10 01", "name": "A", "password": "12345678" });
     assert!(!office.ask("POST", "/api/extensions", number.to_string()).await.error(400).is_empty());
     assert_eq!(office.get("/api/extensions").await.ok().as_array().unwrap().len(), 1, "nothing was added");
