@@ -19,7 +19,7 @@ use crate::net::counters::NetCounters;
 use crate::net::tcp::{Patience, TcpPlane};
 use crate::net::wake::Waker;
 use crate::node::clock;
-use crate::node::config::Config;
+use crate::node::config::{self, Config};
 use crate::node::driver::{Driver, Outlets, Sources};
 use crate::node::events::{EventQueue, QUEUE};
 use crate::node::exchange::Running;
@@ -34,7 +34,7 @@ use crate::node::tasks;
 use crate::store::Store;
 use crate::store::tenants::DEFAULT_TENANT;
 use crate::store::writer::{Writer, WriterConfig, WriterHandle};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -43,6 +43,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use tracing_subscriber::EnvFilter;
 
 /// How long the engine's thread naps under load.
 const ENGINE_NAP: Duration = Duration::from_micros(200);
@@ -53,9 +54,12 @@ const TASKS_END: Duration = Duration::from_secs(1);
 
 /// Runs the exchange until Ctrl-C or SIGTERM; the code says whether it ended in order.
 pub fn run(config: Config) -> Result<ExitCode> {
-    let level = std::env::var("RUST_LOG").unwrap_or_else(|_| config.log.level.clone());
-    let filter = tracing_subscriber::EnvFilter::try_new(&level)
-        .with_context(|| format!("log.level: `{level}` is no filter: use error, warn, info, debug or trace"))?;
+    let filter = match std::env::var("RUST_LOG") {
+        Ok(text) if !text.is_empty() => {
+            EnvFilter::try_new(&text).map_err(|error| anyhow!("RUST_LOG: `{text}` is no filter: {error}"))?
+        }
+        _ => config::log_filter(&config.log.level).map_err(|message| anyhow!("log.level: {message}"))?,
+    };
     let colours = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours).init();
     let files = files::raise();
@@ -213,6 +217,12 @@ fn seed() -> Result<[u8; 32]> {
 }
 
 /// Serves the API until what is returned is dropped.
+/// Whose pages may ask though nobody is asked who they are.
+fn trusted(config: &Config) -> Vec<String> {
+    let origins = config.api.enable_cors.then_some(&config.api.cors_origins).into_iter().flatten();
+    origins.filter_map(|origin| origin.to_str().ok().map(str::to_owned)).collect()
+}
+
 async fn serve_api(
     config: &Config,
     http: TcpListener,
@@ -234,8 +244,12 @@ async fn serve_api(
         board,
         exchange: running.clone(),
         tenant: DEFAULT_TENANT,
-        guard: Guard::new(Auth::None, Vec::new()),
-        cors: if config.api.enable_cors { Cors::All } else { Cors::Off },
+        guard: Guard::new(Auth::None, trusted(config)),
+        cors: match (config.api.enable_cors, config.api.cors_origins.as_slice()) {
+            (false, _) => Cors::Off,
+            (true, []) => Cors::All,
+            (true, origins) => Cors::Only(origins.to_vec()),
+        },
     });
     let (stop, stopped) = oneshot::channel();
     let stopped = async {

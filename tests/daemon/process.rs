@@ -189,15 +189,21 @@ impl Daemon {
 
     /// The body of `GET path` over HTTP/1.1, and its status.
     pub fn get(&self, path: &str) -> (u16, String) {
+        let (status, body, _) = self.get_with(path, "");
+        (status, body)
+    }
+
+    /// The same with more headers, a line each; also the answer's headers.
+    pub fn get_with(&self, path: &str, headers: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(self.http).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         let host = self.http;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
-        let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-        (status, body.to_owned())
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        (status, body.to_owned(), format!("{head}\r\n"))
     }
 }
 

@@ -95,6 +95,18 @@ fn a_taken_http_port_is_named_too() {
 }
 
 #[test]
+fn the_pages_of_listed_origins_may_ask_and_no_others() {
+    let home = Home::with_config("api:\n  cors_origins: [https://console.example]");
+    let daemon = home.start();
+    let origin = |name: &str| daemon.get_with("/api/status", &format!("Origin: {name}\r\n"));
+    let (status, _, head) = origin("https://console.example");
+    assert_eq!(status, 200);
+    assert!(head.contains("access-control-allow-origin: https://console.example\r\n"), "{head}");
+    let (status, body, _) = origin("https://other.example");
+    assert_eq!(status, 403, "{body}");
+}
+
+#[test]
 fn a_second_daemon_on_the_same_data_is_refused() {
     let home = Home::new();
     let daemon = home.start();

@@ -5,10 +5,13 @@ use super::{Api, ApiAuth, Calls, Config, ConfigError, Http, Journal, Log, Overri
 use crate::engine::config::{AuthConfig, Redirects, RegistrationLimits, SessionTimers};
 use crate::engine::flow::Transport;
 use crate::proto::sip::digest::Algorithm;
-use std::net::{IpAddr, SocketAddr};
+use axum::http::HeaderValue;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Collects faults while the parts are read.
 struct Checker<'a> {
@@ -40,10 +43,14 @@ pub(super) fn check(origin: &str, text: &str, file: File, overrides: &Overrides)
     let sip = listeners(&mut checker, &file, overrides);
     let rtp = rtp(&mut checker, &file, overrides);
     let http = http(&mut checker, &file, overrides);
-    let api = api(&mut checker, &file, http);
+    let api = api(&mut checker, &file, http, overrides);
     let calls = calls(&mut checker, &file);
     timers(&mut checker, &file);
     let auth = auth(&mut checker, &file);
+    if let (Some(sip), Some(http)) = (&sip, http) {
+        apart(&mut checker, sip, http, overrides);
+    }
+    elsewhere(&mut checker, &file, overrides);
     let (Some(sip), Some(rtp), Some(http), Some(api), Some(calls), Some(auth), true) =
         (sip, rtp, http, api, calls, auth, checker.errors.is_empty())
     else {
@@ -89,17 +96,19 @@ fn listeners(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> O
     } else {
         for (index, listen) in file.sip.listen.iter().enumerate() {
             let key = format!("sip.listen[{index}]");
-            let advertise = listen.advertise.as_ref().filter(|text| !text.is_empty());
-            let advertise = advertise.and_then(|text| match text.parse::<SocketAddr>() {
-                Ok(address) => Some(address),
-                Err(_) => {
-                    let message = format!("`{text}` is no address with port: write for example 203.0.113.5:5060");
-                    checker.fault(&format!("{key}.advertise"), message);
-                    None
-                }
-            });
+            let written = listen.advertise.as_ref().filter(|text| !text.is_empty());
+            let advertise = written.and_then(|text| text.parse().ok().filter(is_destination));
+            if let (Some(text), None) = (written, advertise) {
+                let message = format!("`{text}` is no address with port: write for example 203.0.113.5:5060");
+                checker.fault(&format!("{key}.advertise"), message);
+            }
             match listener(&listen.address) {
                 Ok((transport, bind)) => {
+                    if let Some(advertise) = advertise.filter(|advertise| advertise.is_ipv4() != bind.is_ipv4()) {
+                        let message =
+                            format!("{advertise} and {bind} are an IPv4 and an IPv6 address: use two of a kind");
+                        checker.fault(&format!("{key}.advertise"), message);
+                    }
                     listeners.push(SipListener { transport, bind, advertise, tenant: listen.tenant.clone() });
                 }
                 Err(message) => checker.fault(&format!("{key}.address"), message),
@@ -107,10 +116,20 @@ fn listeners(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> O
         }
     }
     for (index, listener) in listeners.iter().enumerate() {
-        let same = |other: &SipListener| other.transport == listener.transport && other.bind == listener.bind;
-        if listener.bind.port() != 0 && listeners[..index].iter().any(same) {
-            let message = format!("{} is listed twice: remove one", listener.bind);
+        let Some(other) = listeners[..index]
+            .iter()
+            .find(|other| other.transport == listener.transport && clash(other.bind, listener.bind))
+        else {
+            continue;
+        };
+        let message = match (other.bind == listener.bind, listener.bind) {
+            (true, bind) => format!("{bind} is listed twice: remove one"),
+            (false, bind) => format!("{bind} and {} are the same port of the same addresses: remove one", other.bind),
+        };
+        if overrides.sip_listen.is_empty() {
             checker.fault(&format!("sip.listen[{index}].address"), message);
+        } else {
+            checker.flag_fault("--sip-listen", message);
         }
     }
     if listeners.is_empty() && checker.errors.is_empty() {
@@ -125,14 +144,33 @@ fn listeners(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> O
 /// `udp:127.0.0.1:5060` or `tcp:[::1]:5060`.
 fn listener(text: &str) -> Result<(Transport, SocketAddr), String> {
     let advice = "write for example udp:0.0.0.0:5060 or tcp:[::]:5060";
+    let text = text.trim();
     let (transport, address) = text.split_once(':').ok_or_else(|| format!("`{text}` is no listener: {advice}"))?;
     let transport = match transport.to_ascii_lowercase().as_str() {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
         other => return Err(format!("`{other}` is no transport of this version (udp, tcp): {advice}")),
     };
-    let address = address.parse().map_err(|_| format!("`{address}` is no address with port: {advice}"))?;
-    Ok((transport, address))
+    let bind: SocketAddr = address.parse().map_err(|_| format!("`{address}` is no address with port: {advice}"))?;
+    if is_group(bind.ip()) {
+        return Err(format!("{address} is the address of a group, not of this machine: {advice}"));
+    }
+    Ok((transport, bind))
+}
+
+/// Whether two sockets of one transport can't be open at once.
+fn clash(one: SocketAddr, other: SocketAddr) -> bool {
+    let same_address = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && same_address
+}
+
+/// Whether a phone could send to it.
+fn is_destination(address: &SocketAddr) -> bool {
+    address.port() != 0 && !address.ip().is_unspecified() && !is_group(address.ip())
+}
+
+fn is_group(ip: IpAddr) -> bool {
+    ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 fn rtp(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> Option<Rtp> {
@@ -151,7 +189,10 @@ fn rtp(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> Option<
     let mut addresses = Vec::new();
     for (index, text) in file.rtp.addresses.iter().enumerate() {
         match text.parse::<IpAddr>() {
-            Ok(address) if !address.is_unspecified() => addresses.push(address),
+            Ok(address) if addresses.contains(&address) => {
+                checker.fault(&format!("rtp.addresses[{index}]"), format!("{address} is listed twice: remove one"));
+            }
+            Ok(address) if !address.is_unspecified() && !is_group(address) => addresses.push(address),
             _ => {
                 let message = format!("`{text}` is no address of an interface: write for example 192.0.2.10");
                 checker.fault(&format!("rtp.addresses[{index}]"), message);
@@ -192,7 +233,24 @@ fn http(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> Option
     }
 }
 
-fn api(checker: &mut Checker<'_>, file: &File, listen: Option<SocketAddr>) -> Option<Api> {
+/// HTTP and SIP can't share a port.
+fn apart(checker: &mut Checker<'_>, sip: &[SipListener], http: SocketAddr, overrides: &Overrides) {
+    let same = |sip: &SipListener| sip.transport == Transport::Tcp && clash(sip.bind, http);
+    let Some(index) = sip.iter().position(same) else { return };
+    let message =
+        format!("SIP tcp:{} and HTTP {http} are the same port: choose another for one of them", sip[index].bind);
+    if overrides.http_listen.is_some() {
+        checker.flag_fault("--http-listen", message);
+    } else if !overrides.sip_listen.is_empty() {
+        checker.flag_fault("--sip-listen", message);
+    } else if locate::find(checker.text, "http").is_some() {
+        checker.fault("http.listen", message);
+    } else {
+        checker.fault(&format!("sip.listen[{index}].address"), message);
+    }
+}
+
+fn api(checker: &mut Checker<'_>, file: &File, listen: Option<SocketAddr>, overrides: &Overrides) -> Option<Api> {
     if file.api.auth != "none" {
         let message = format!("`{}` is not available in this version: only `none`, on loopback", file.api.auth);
         checker.fault("api.auth", message);
@@ -200,12 +258,31 @@ fn api(checker: &mut Checker<'_>, file: &File, listen: Option<SocketAddr>) -> Op
     }
     if let Some(listen) = listen.filter(|listen| !listen.ip().is_loopback()) {
         let message = format!(
-            "without authentication everybody who reaches {listen} would be administrator: listen on 127.0.0.1 \
-             (http.listen or --http-listen)"
+            "with `api.auth: none` everybody who reaches {listen} would be administrator: listen on 127.0.0.1 or [::1]"
         );
-        checker.fault("api.auth", message);
+        if overrides.http_listen.is_some() {
+            checker.flag_fault("--http-listen", message);
+        } else {
+            checker.fault("http.listen", message);
+        }
     }
-    Some(Api { enable_cors: file.api.enable_cors, auth: ApiAuth::None })
+    let mut cors_origins = Vec::new();
+    for (index, text) in file.api.cors_origins.iter().enumerate() {
+        match HeaderValue::from_str(text) {
+            Ok(origin) if is_origin(text) => cors_origins.push(origin),
+            _ => {
+                let message = format!("`{text}` is no origin: write for example https://console.example.com");
+                checker.fault(&format!("api.cors_origins[{index}]"), message);
+            }
+        }
+    }
+    Some(Api { enable_cors: file.api.enable_cors, cors_origins, auth: ApiAuth::None })
+}
+
+/// Scheme, host and perhaps port, as a browser says it (RFC 6454 §6.2).
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| !host.is_empty() && !host.contains(|c: char| "/?#@*".contains(c) || !c.is_ascii_graphic()))
 }
 
 fn calls(checker: &mut Checker<'_>, file: &File) -> Option<Calls> {
@@ -265,9 +342,36 @@ fn auth(checker: &mut Checker<'_>, file: &File) -> Option<AuthConfig> {
                 checker.fault(&format!("auth.algorithms[{index}]"), format!("`{name}` is unknown: use MD5 or SHA-256"))
             }
         }
+        if file.auth.algorithms[..index].iter().any(|other| other.eq_ignore_ascii_case(name)) {
+            checker.fault(&format!("auth.algorithms[{index}]"), format!("{name} is listed twice: remove one"));
+        }
     }
     if file.auth.algorithms.is_empty() {
         checker.fault("auth.algorithms", "no algorithm: phones could not log in. Use [MD5, SHA-256]");
     }
     Some(AuthConfig { nonce_life: Duration::from_secs(file.auth.nonce_life), algorithms })
+}
+
+/// Where things are kept and how much is told.
+fn elsewhere(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) {
+    if overrides.data_dir.is_none() && file.data_dir.is_empty() {
+        checker.fault("data_dir", "no directory is named: write for example ./data");
+    }
+    if let Err(message) = log_filter(&file.log.level) {
+        checker.fault("log.level", message);
+    }
+}
+
+/// What the log tells: a level, or a filter.
+///
+/// The library takes any word that is no level for the name of a program's part and then tells of nothing else: whoever
+/// writes `warning` would have no log at all.
+pub fn log_filter(text: &str) -> Result<EnvFilter, String> {
+    let advice = "use error, warn, info, debug or trace, or a filter such as strowger=debug";
+    let is_ours = |word: &str| word.split("::").next() == Some("strowger");
+    let mut words = text.split(',').map(str::trim).filter(|word| !word.contains(['=', '[']) && !is_ours(word));
+    if let Some(word) = words.find(|word| word.is_empty() || word.parse::<LevelFilter>().is_err()) {
+        return Err(format!("`{word}` is no level: {advice}"));
+    }
+    EnvFilter::try_new(text).map_err(|_| format!("`{text}` is no filter: {advice}"))
 }

@@ -53,6 +53,7 @@ pub(super) struct Http {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Api {
     pub enable_cors: bool,
+    pub cors_origins: Vec<String>,
     pub auth: String,
 }
 
@@ -146,7 +147,7 @@ impl Default for Http {
 
 impl Default for Api {
     fn default() -> Self {
-        Api { enable_cors: true, auth: "none".to_owned() }
+        Api { enable_cors: true, cors_origins: Vec::new(), auth: "none".to_owned() }
     }
 }
 
@@ -193,10 +194,10 @@ pub(super) fn parse(origin: &str, text: &str) -> Result<File, ConfigError> {
         return Ok(File::default());
     }
     serde_yaml::from_str(text).map_err(|error| {
-        let text = error.to_string();
+        let words = error.to_string();
         // The library's words hold places: first where it gave up, last what it was reading there, such as a string that
         // was never closed. The second is what has to be mended.
-        let mut parts = text.split(" at line ");
+        let mut parts = words.split(" at line ");
         let mut message = parts.next().unwrap_or_default().to_owned();
         let mut at = error.location().map(|location| (location.line(), location.column()));
         for part in parts {
@@ -206,16 +207,52 @@ pub(super) fn parse(origin: &str, text: &str) -> Result<File, ConfigError> {
                 message = format!("{message} {more}");
             }
         }
-        let message = message.as_str();
-        let message = match message.split_once(", expected struct ") {
-            Some((what, _)) => format!("{what}, expected a section with keys"),
-            None => message.to_owned(),
-        };
-        let hint = if message.contains("unknown field") {
-            ". Remove the key, or mend its spelling; config/config.yml of the release has every key"
+        let (message, at) = if message.contains("more than one document") {
+            ("a second document begins here: a configuration is one; remove the line `---`".to_owned(), second(text))
         } else {
-            ""
+            (plain(&message), at)
         };
+        let hint = advice(&message);
         ConfigError { origin: origin.to_owned(), at, key: String::new(), message: format!("{message}{hint}") }
     })
+}
+
+/// The library's words in an administrator's: it names the types of the program.
+fn plain(message: &str) -> String {
+    let message = match message.split_once(", expected struct ") {
+        Some((what, _)) => format!("{what}, expected a section with keys"),
+        None => message.to_owned(),
+    };
+    let types = [
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected u32", "expected a whole number from 0 to 4294967295"),
+        ("expected a sequence", "expected a list"),
+        ("expected a boolean", "expected true or false"),
+        ("invalid type: sequence", "invalid type: list"),
+        ("invalid type: map", "invalid type: section"),
+    ];
+    types.iter().fold(message, |message, (theirs, ours)| message.replace(theirs, ours))
+}
+
+/// What to do about it, where the words do not say so themselves.
+fn advice(message: &str) -> &'static str {
+    if message.contains("unknown field") {
+        ". Remove the key, or mend its spelling; config/config.yml of the release has every key"
+    } else if message.contains("duplicate field") {
+        ". Remove one of the two"
+    } else if message.contains("missing field") {
+        ". Add the key; config/config.yml of the release shows how"
+    } else if message.contains("found ") || message.contains("did not find") {
+        ". Mend the YAML: indent with spaces, close what is opened, quote what holds special characters"
+    } else {
+        ""
+    }
+}
+
+/// Where the second document of a file begins.
+fn second(text: &str) -> Option<(usize, usize)> {
+    let has_words = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+    let first = text.lines().position(has_words)?;
+    let mark = text.lines().skip(first + 1).position(|line| line.starts_with("---"))?;
+    Some((first + mark + 2, 1))
 }

@@ -15,6 +15,7 @@ use crate::engine::config::{
     AuthConfig, EngineConfig, EngineLimits, Listener, Redirects, RegistrationLimits, SessionTimers, SipTimers,
 };
 use crate::engine::flow::Transport;
+use axum::http::HeaderValue;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -61,6 +62,8 @@ pub struct Http {
 #[derive(Clone, Debug)]
 pub struct Api {
     pub enable_cors: bool,
+    /// Empty for all.
+    pub cors_origins: Vec<HeaderValue>,
     pub auth: ApiAuth,
 }
 
@@ -123,6 +126,8 @@ impl std::fmt::Display for ConfigError {
         write!(f, ": {}", self.message)
     }
 }
+
+pub use check::log_filter;
 
 /// Where the configuration is when nobody says.
 pub const DEFAULT_FILE: &str = "config/config.yml";

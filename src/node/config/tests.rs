@@ -47,7 +47,11 @@ fn faults_of_form_name_the_place() {
     assert!(unknown[0].starts_with("config.yml:2:3: sip"), "{unknown:?}");
     assert!(unknown[0].contains("unknown field `lisen`, expected `listen`"), "{unknown:?}");
     let broken = faults("http:\n  listen: \"127.0.0.1:8080\n");
-    assert_eq!(broken, ["config.yml:2:11: found unexpected end of stream while scanning a quoted scalar"]);
+    assert_eq!(
+        broken,
+        ["config.yml:2:11: found unexpected end of stream while scanning a quoted scalar. Mend the YAML: indent with \
+             spaces, close what is opened, quote what holds special characters"]
+    );
     let kind = faults("sip: 5060\n");
     assert_eq!(kind, ["config.yml:1:6: sip: invalid type: integer `5060`, expected a section with keys"]);
 }
@@ -87,6 +91,108 @@ auth:
     }
     assert!(found.iter().any(|fault| fault.contains("listed twice")), "{found:#?}");
     assert!(found.iter().any(|fault| fault.contains("would be administrator")), "{found:#?}");
+}
+
+#[test]
+fn faults_of_form_are_told_in_an_administrators_words() {
+    let cases = [
+        ("calls:\n  max: many\n", "config.yml:2:8: calls.max: invalid type: string \"many\", expected a whole number"),
+        ("sip:\n  listen: x\n", "config.yml:2:11: sip.listen: invalid type: string \"x\", expected a list"),
+        (
+            "api:\n  enable_cors: yes\n",
+            "config.yml:2:16: api.enable_cors: invalid type: string \"yes\", expected true or false",
+        ),
+        ("- a\n", "config.yml:1:1: invalid type: list, expected a section with keys"),
+        ("http:\n  listen: a\n  listen: b\n", "config.yml:2:3: http: duplicate field `listen`. Remove one"),
+        ("sip:\n  listen:\n    - tenant: a\n", "config.yml:3:7: sip.listen[0]: missing field `address`. Add the key"),
+        ("---\nrtp: {threads: 1}\n---\nrtp: {threads: 2}\n", "config.yml:3:1: a second document begins here"),
+    ];
+    for (text, wanted) in cases {
+        let found = faults(text);
+        assert!(found.len() == 1 && found[0].starts_with(wanted), "{text}: {found:?}");
+    }
+}
+
+#[test]
+fn what_would_not_start_or_not_be_understood_is_a_fault() {
+    let listen = |address: &str, advertise: &str| {
+        format!("sip:\n  listen:\n    - address: {address}\n      advertise: \"{advertise}\"\n")
+    };
+    let no_destination = "config.yml:4:7: sip.listen[0].advertise: `";
+    let cases = [
+        ("data_dir: \"\"\n".to_owned(), "config.yml:1:1: data_dir: no directory"),
+        ("log:\n  level: warning\n".to_owned(), "config.yml:2:3: log.level: `warning` is no level: use error, warn"),
+        (
+            "log:\n  level: info,strowger=loud\n".to_owned(),
+            "config.yml:2:3: log.level: `info,strowger=loud` is no filter",
+        ),
+        ("log:\n  level: \"\"\n".to_owned(), "config.yml:2:3: log.level: `` is no level"),
+        ("auth:\n  algorithms: [MD5, md5]\n".to_owned(), "config.yml:2:3: auth.algorithms[1]: md5 is listed twice"),
+        (
+            "rtp:\n  addresses: [127.0.0.1, 127.0.0.1]\n".to_owned(),
+            "config.yml:2:3: rtp.addresses[1]: 127.0.0.1 is listed twice",
+        ),
+        (
+            "api:\n  cors_origins: [\"https://a.example/\"]\n".to_owned(),
+            "config.yml:2:3: api.cors_origins[0]: `https://a.example/` is no origin",
+        ),
+        (listen("udp:0.0.0.0:5060", "203.0.113.5:0"), no_destination),
+        (listen("udp:0.0.0.0:5060", "0.0.0.0:5060"), no_destination),
+        (
+            listen("udp:0.0.0.0:5060", "[2001:db8::1]:5060"),
+            "config.yml:4:7: sip.listen[0].advertise: [2001:db8::1]:5060 and",
+        ),
+        (
+            listen("udp:224.0.0.1:5060", ""),
+            "config.yml:3:7: sip.listen[0].address: 224.0.0.1:5060 is the address of a group",
+        ),
+        (
+            listen("tcp:127.0.0.1:8080", ""),
+            "config.yml:3:7: sip.listen[0].address: SIP tcp:127.0.0.1:8080 and HTTP 127.0.0.1:8080 are the same port",
+        ),
+        ("http:\n  listen: 0.0.0.0:8080\n".to_owned(), "config.yml:2:3: http.listen: with `api.auth: none` everybody"),
+        (
+            "sip:\n  listen:\n    - address: udp:127.0.0.1:5060\n    - address: udp:0.0.0.0:5060\n".to_owned(),
+            "config.yml:4:7: sip.listen[1].address: 0.0.0.0:5060 and 127.0.0.1:5060 are the same port",
+        ),
+    ];
+    for (text, wanted) in cases {
+        let found = faults(&text);
+        assert!(found.len() == 1 && found[0].starts_with(wanted), "{text}: {found:?}");
+    }
+    let side_by_side = "sip:\n  listen:\n    - address: udp:0.0.0.0:5060\n    - address: udp:[::]:5060\n    - address: tcp:0.0.0.0:5060\n";
+    assert_eq!(faults(side_by_side), Vec::<String>::new());
+    for level in ["off", "WARN", "strowger", "info,strowger::net=debug", "warn,strowger=trace", "sqlx=warn,info"] {
+        assert_eq!(faults(&format!("log:\n  level: \"{level}\"\n")), Vec::<String>::new(), "{level}");
+    }
+}
+
+#[test]
+fn faults_of_flags_name_the_flag() {
+    let flags = |sip: &[&str], http: Option<&str>| Overrides {
+        sip_listen: sip.iter().map(|&text| text.to_owned()).collect(),
+        http_listen: http.map(str::to_owned),
+        ..Overrides::default()
+    };
+    let cases = [
+        (
+            flags(&["udp:127.0.0.1:5060", "udp:127.0.0.1:5060"], None),
+            "--sip-listen: 127.0.0.1:5060 is listed twice: remove one",
+        ),
+        (flags(&[], Some("0.0.0.0:8080")), "--http-listen: with `api.auth: none` everybody"),
+        (
+            flags(&["tcp:127.0.0.1:80"], Some("127.0.0.1:80")),
+            "--http-listen: SIP tcp:127.0.0.1:80 and HTTP 127.0.0.1:80 are the same port",
+        ),
+    ];
+    let text = include_str!("../../../config/config.yml");
+    for (overrides, wanted) in cases {
+        let errors = from_text("config.yml", text, &overrides).unwrap_err();
+        let found: Vec<String> = errors.iter().map(ConfigError::to_string).collect();
+        assert!(found.len() == 1 && found[0].starts_with(wanted), "{found:?}");
+    }
+    let spaced = flags(&["udp:127.0.0.1:5060", " tcp:127.0.0.1:5060"], None);
+    assert_eq!(from_text("config.yml", text, &spaced).unwrap().sip.len(), 2);
 }
 
 #[test]
