@@ -117,10 +117,22 @@ fn main() -> ExitCode {
     match act(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("strowger: {error:#}");
+            eprintln!("strowger: {}", told(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The error and its causes, each cause once: many errors have their cause's words in their own.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !text.contains(&cause) {
+            let joint = if text.is_empty() { "" } else { ": " };
+            text = format!("{text}{joint}{cause}");
+        }
+    }
+    text
 }
 
 fn act(cli: Cli) -> Result<ExitCode> {

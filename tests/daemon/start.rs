@@ -75,6 +75,7 @@ fn a_port_that_is_taken_is_named_and_the_first_passwords_are_not_lost_with_it() 
         "{said}"
     );
     assert!(said.contains("--sip-listen"), "{said}");
+    assert_eq!(said.matches("Address already in use").count(), 1, "said once: {said}");
     assert!(table(&stdout(&output)).is_empty());
     // Whoever mends it and starts again sees the table.
     let daemon = home.start();
