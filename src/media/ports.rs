@@ -131,8 +131,8 @@ impl<E: Fn(MediaEvent)> Pool<E> {
         Ok(())
     }
 
-    /// A port to grant: one that has rested, else one never used, else one another program may have left, else the one
-    /// that has rested longest.
+    /// A port to grant: one that has rested, else one never used, else one another program may have left, else, when
+    /// few are left, the one that has rested longest.
     fn next(&mut self, address: usize, now: Micros) -> Result<PortId, Dry> {
         let stock = &mut self.stock[address];
         if let Some(port) = due(&mut stock.resting, now) {
@@ -160,7 +160,8 @@ impl<E: Fn(MediaEvent)> Pool<E> {
             }
         }
         // The times in the queue are those of a whole rest.
-        let early = self.policy.rest.saturating_sub(SHORTEST_REST);
+        let early = if self.is_low(address) { self.policy.rest.saturating_sub(SHORTEST_REST) } else { Duration::ZERO };
+        let stock = &mut self.stock[address];
         if let Some(port) = due(&mut stock.resting, now + early) {
             return Ok(port);
         }
