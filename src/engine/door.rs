@@ -22,8 +22,9 @@ use crate::proto::sip::name::Name;
 use crate::proto::sip::uri::{Scheme, Uri};
 use std::sync::Arc;
 
-/// Option tags we know, for Require (RFC 3261 §8.2.2.3).
-const KNOWN_OPTIONS: [&str; 5] = ["100rel", "timer", "path", "outbound", "replaces"];
+/// Option tags we know, for Require (RFC 3261 §8.2.2.3). Only what we do: who requires `replaces` or `outbound` counts on
+/// it, and is better told than answered as if it had asked for something else.
+const KNOWN_OPTIONS: [&str; 3] = ["100rel", "timer", "path"];
 
 impl Engine {
     pub(super) fn on_sip(&mut self, flow: Flow, message: Message) {
@@ -88,12 +89,8 @@ impl Engine {
             Ok(_) => return Some(416),
             Err(_) => return Some(400),
         }
-        let wanted = request.values(Name::Require).chain(request.values(Name::ProxyRequire));
-        let known = |tag: &[u8]| KNOWN_OPTIONS.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes()));
-        let unknown: Vec<String> =
-            wanted.filter(|tag| !known(tag)).map(|tag| String::from_utf8_lossy(tag).into_owned()).collect();
-        if !unknown.is_empty() {
-            self.core.refuse_with(tx, request, &flow, 420, &[("Unsupported", &unknown.join(", "))]);
+        if let Some(unknown) = unknown_options(request) {
+            self.core.refuse_with(tx, request, &flow, 420, &[("Unsupported", &unknown)]);
         }
         None
     }
@@ -383,6 +380,15 @@ impl Engine {
             self.core.io.event(EventBody::Unregistered { tenant, extension, contacts });
         }
     }
+}
+
+/// The options a request requires that we don't know, as Unsupported names them.
+pub(super) fn unknown_options(request: &Message) -> Option<String> {
+    let wanted = request.values(Name::Require).chain(request.values(Name::ProxyRequire));
+    let known = |tag: &[u8]| KNOWN_OPTIONS.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes()));
+    let unknown: Vec<String> =
+        wanted.filter(|tag| !known(tag)).map(|tag| String::from_utf8_lossy(tag).into_owned()).collect();
+    (!unknown.is_empty()).then(|| unknown.join(", "))
 }
 
 /// Whether a message came the way the dialog's messages come.

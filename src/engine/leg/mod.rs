@@ -24,6 +24,7 @@ use crate::base::mutant::{self, Mutant};
 use crate::base::timers::TimerId;
 use crate::engine::core::{Core, TimerKey, reason};
 use crate::engine::dialog::Dialog;
+use crate::engine::door::unknown_options;
 use crate::engine::flow::Flow;
 use crate::engine::media::{Grant, Stream};
 use crate::engine::negotiate::{LegSdp, Unacceptable};
@@ -316,6 +317,14 @@ impl Leg {
         // A PRACK that an UPDATE has overtaken: without it the call could not be answered, and its RAck says what it means.
         if !in_order && !self.is_awaited_prack(request) {
             return self.respond_plain(core, tx, request, 500);
+        }
+        // Who hangs up has hung up, whatever else it wants.
+        if request.method() != Method::Bye
+            && let Some(unknown) = unknown_options(request)
+        {
+            let mut writer = self.reply(core, request, 420);
+            writer.header("Unsupported", unknown);
+            return self.respond(core, tx, 420, writer.finish());
         }
         match request.method() {
             Method::Bye => self.on_bye(core, tx, request),
