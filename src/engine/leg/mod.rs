@@ -42,7 +42,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use uac::{Early, Outgoing};
 pub use uac::{Invite, say_goodbye};
-use uas::{Incoming, Unacked};
+use uas::{Incoming, Unacked, accept};
 
 /// Methods we take part in, for Allow.
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, REGISTER";
@@ -293,6 +293,15 @@ impl Leg {
     fn respond_plain(&mut self, core: &mut Core, tx: TransactionId, request: &Message, status: u16) {
         let bytes = self.reply(core, request, status).finish();
         self.respond(core, tx, status, bytes);
+    }
+
+    /// Refuses a request for its body; a 415 says what is accepted (RFC 3261 §8.2.3).
+    fn refuse_body(&mut self, core: &mut Core, tx: TransactionId, request: &Message, status: u16) {
+        let mut writer = self.reply(core, request, status);
+        if status == 415 {
+            accept(&mut writer);
+        }
+        self.respond(core, tx, status, writer.finish());
     }
 
     fn reply(&self, core: &Core, request: &Message, status: u16) -> Writer {
