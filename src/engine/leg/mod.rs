@@ -28,6 +28,7 @@ use crate::engine::door::unknown_options;
 use crate::engine::flow::Flow;
 use crate::engine::media::{Grant, Stream};
 use crate::engine::negotiate::{LegSdp, Unacceptable};
+use crate::engine::relay::passed_on;
 use crate::engine::transaction::Owner;
 use crate::proto::sdp::Sdp;
 use crate::proto::sip::message::Message;
@@ -468,7 +469,7 @@ impl Leg {
 
     /// Answers the INFO or MESSAGE this leg's peer sent.
     pub fn carried(&mut self, core: &mut Core, tx: TransactionId, request: &Message, status: u16) {
-        self.respond_plain(core, tx, request, status);
+        self.respond_plain(core, tx, request, passed_on(status));
     }
 
     pub fn on_timer(&mut self, core: &mut Core, timer: LegTimer) {
