@@ -248,7 +248,8 @@ impl Engine {
         if !is_2xx || !response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite) {
             return;
         }
-        if let Ok(stray) = crate::engine::dialog::Dialog::of_response(response, b"") {
+        let called = response.to().map(|to| to.uri.raw).unwrap_or_default();
+        if let Ok(stray) = crate::engine::dialog::Dialog::of_response(response, called) {
             say_goodbye(&mut self.core, *flow, stray, tx);
         }
     }
