@@ -12,7 +12,7 @@ use crate::base::now::Micros;
 use crate::directory::{Directory, Extension, Tenant};
 use crate::engine::dialog::DialogKey;
 use crate::engine::event::EventBody;
-use crate::engine::flow::Flow;
+use crate::engine::flow::{Flow, Transport};
 use crate::engine::leg::{ALLOW, Leg, say_goodbye};
 use crate::engine::record::{Binding, RecordBody};
 use crate::engine::target;
@@ -22,11 +22,13 @@ use crate::proto::sip::name::Name;
 use crate::proto::sip::uri::{Scheme, Uri};
 use std::sync::Arc;
 
-/// Option tags we know, for Require (RFC 3261 §8.2.2.3).
-const KNOWN_OPTIONS: [&str; 5] = ["100rel", "timer", "path", "outbound", "replaces"];
+/// Option tags we know, for Require (RFC 3261 §8.2.2.3). Only what we do: who requires `replaces` or `outbound` counts on
+/// it, and is better told than answered as if it had asked for something else.
+const KNOWN_OPTIONS: [&str; 3] = ["100rel", "timer", "path"];
 
 impl Engine {
     pub(super) fn on_sip(&mut self, flow: Flow, message: Message) {
+        let flow = where_it_listens(flow, &message);
         if let Err(invalid) = message.validate() {
             return self.refuse_invalid(&flow, &message, &invalid);
         }
@@ -88,12 +90,8 @@ impl Engine {
             Ok(_) => return Some(416),
             Err(_) => return Some(400),
         }
-        let wanted = request.values(Name::Require).chain(request.values(Name::ProxyRequire));
-        let known = |tag: &[u8]| KNOWN_OPTIONS.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes()));
-        let unknown: Vec<String> =
-            wanted.filter(|tag| !known(tag)).map(|tag| String::from_utf8_lossy(tag).into_owned()).collect();
-        if !unknown.is_empty() {
-            self.core.refuse_with(tx, request, &flow, 420, &[("Unsupported", &unknown.join(", "))]);
+        if let Some(unknown) = unknown_options(request) {
+            self.core.refuse_with(tx, request, &flow, 420, &[("Unsupported", &unknown)]);
         }
         None
     }
@@ -251,7 +249,8 @@ impl Engine {
         if !is_2xx || !response.cseq().is_ok_and(|cseq| cseq.method == Method::Invite) {
             return;
         }
-        if let Ok(stray) = crate::engine::dialog::Dialog::of_response(response, b"") {
+        let called = response.to().map(|to| to.uri.raw).unwrap_or_default();
+        if let Ok(stray) = crate::engine::dialog::Dialog::of_response(response, called) {
             say_goodbye(&mut self.core, *flow, stray, tx);
         }
     }
@@ -385,7 +384,60 @@ impl Engine {
     }
 }
 
+/// A phone that may speak from one UDP port and listen at another says so by naming the other in its Via and not asking for
+/// `rport` (RFC 3261 §18.2.2, RFC 3581 §4): everything for it goes there. A Via with another host than we see was written
+/// behind NAT, where only the port it spoke from is open.
+fn where_it_listens(mut flow: Flow, message: &Message) -> Flow {
+    if flow.transport == Transport::Udp
+        && message.is_request()
+        && let Ok(via) = message.via()
+        && via.rport.is_none()
+        && via.host.ip() == Some(flow.remote.ip())
+        && via.port != Some(0)
+    {
+        flow.remote.set_port(via.port.unwrap_or(5060));
+    }
+    flow
+}
+
+/// The options a request requires that we don't know, as Unsupported names them.
+pub(super) fn unknown_options(request: &Message) -> Option<String> {
+    let wanted = request.values(Name::Require).chain(request.values(Name::ProxyRequire));
+    let known = |tag: &[u8]| KNOWN_OPTIONS.iter().any(|known| tag.eq_ignore_ascii_case(known.as_bytes()));
+    let unknown: Vec<String> =
+        wanted.filter(|tag| !known(tag)).map(|tag| String::from_utf8_lossy(tag).into_owned()).collect();
+    (!unknown.is_empty()).then(|| unknown.join(", "))
+}
+
 /// Whether a message came the way the dialog's messages come.
 fn same_path(dialog: &Flow, message: &Flow) -> bool {
     dialog.remote == message.remote && dialog.connection == message.connection && dialog.transport == message.transport
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::ListenerId;
+
+    /// The port answers go to, for a request from 192.0.2.7:3072 with that Via.
+    fn answered_at(transport: Transport, via: &str) -> u16 {
+        let local = [192, 0, 2, 1].into();
+        let remote = ([192, 0, 2, 7], 3072).into();
+        let flow = Flow { listener: ListenerId(0), transport, local, remote, connection: None };
+        let text = format!("OPTIONS sip:a SIP/2.0\r\nVia: {via}\r\n\r\n");
+        let message = Message::parse(text.into()).unwrap();
+        where_it_listens(flow, &message).remote.port()
+    }
+
+    #[test]
+    fn a_phone_hears_where_its_via_says_unless_it_asks_for_rport_or_stands_behind_nat() {
+        let port = |via| answered_at(Transport::Udp, via);
+        assert_eq!(port("SIP/2.0/UDP 192.0.2.7:5062;branch=z9hG4bK1"), 5062);
+        assert_eq!(port("SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK1"), 5060);
+        assert_eq!(port("SIP/2.0/UDP 192.0.2.7:5062;rport;branch=z9hG4bK1"), 3072);
+        assert_eq!(port("SIP/2.0/UDP 10.0.0.7:5062;branch=z9hG4bK1"), 3072);
+        assert_eq!(port("SIP/2.0/UDP phone.example:5062;branch=z9hG4bK1"), 3072);
+        assert_eq!(port("SIP/2.0/UDP 192.0.2.7:0;branch=z9hG4bK1"), 3072);
+        assert_eq!(answered_at(Transport::Tcp, "SIP/2.0/TCP 192.0.2.7:5062;branch=z9hG4bK1"), 3072);
+    }
 }

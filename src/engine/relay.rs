@@ -102,6 +102,15 @@ impl Engine {
             return;
         }
         let Some(relay) = self.relays.remove(&id) else { return };
-        self.core.refuse(relay.tx, &relay.request, &relay.flow, relay.best);
+        self.core.refuse(relay.tx, &relay.request, &relay.flow, passed_on(relay.best));
+    }
+}
+
+/// The answer to whose request went on to another phone. A challenge or a redirection is meant for us alone: without its
+/// header fields, which mean nothing to the sender, it would be malformed (RFC 3261 §20.27, §20.44).
+pub(super) fn passed_on(status: u16) -> u16 {
+    match status {
+        300..=399 | 401 | 407 => Cause::of_status(status).status(),
+        _ => status,
     }
 }

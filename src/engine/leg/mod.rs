@@ -24,9 +24,11 @@ use crate::base::mutant::{self, Mutant};
 use crate::base::timers::TimerId;
 use crate::engine::core::{Core, TimerKey, reason};
 use crate::engine::dialog::Dialog;
+use crate::engine::door::unknown_options;
 use crate::engine::flow::Flow;
 use crate::engine::media::{Grant, Stream};
 use crate::engine::negotiate::{LegSdp, Unacceptable};
+use crate::engine::relay::passed_on;
 use crate::engine::transaction::Owner;
 use crate::proto::sdp::Sdp;
 use crate::proto::sip::message::Message;
@@ -41,7 +43,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use uac::{Early, Outgoing};
 pub use uac::{Invite, say_goodbye};
-use uas::{Incoming, Unacked};
+use uas::{Incoming, Unacked, accept};
 
 /// Methods we take part in, for Allow.
 pub const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, PRACK, UPDATE, INFO, MESSAGE, REGISTER";
@@ -294,6 +296,15 @@ impl Leg {
         self.respond(core, tx, status, bytes);
     }
 
+    /// Refuses a request for its body; a 415 says what is accepted (RFC 3261 §8.2.3).
+    fn refuse_body(&mut self, core: &mut Core, tx: TransactionId, request: &Message, status: u16) {
+        let mut writer = self.reply(core, request, status);
+        if status == 415 {
+            accept(&mut writer);
+        }
+        self.respond(core, tx, status, writer.finish());
+    }
+
     fn reply(&self, core: &Core, request: &Message, status: u16) -> Writer {
         let tag = self.dialog.as_ref().map(|dialog| &*dialog.key.local);
         let mut writer = core.reply(request, &self.flow, status, tag);
@@ -316,6 +327,14 @@ impl Leg {
         // A PRACK that an UPDATE has overtaken: without it the call could not be answered, and its RAck says what it means.
         if !in_order && !self.is_awaited_prack(request) {
             return self.respond_plain(core, tx, request, 500);
+        }
+        // Who hangs up has hung up, whatever else it wants.
+        if request.method() != Method::Bye
+            && let Some(unknown) = unknown_options(request)
+        {
+            let mut writer = self.reply(core, request, 420);
+            writer.header("Unsupported", unknown);
+            return self.respond(core, tx, 420, writer.finish());
         }
         match request.method() {
             Method::Bye => self.on_bye(core, tx, request),
@@ -450,7 +469,7 @@ impl Leg {
 
     /// Answers the INFO or MESSAGE this leg's peer sent.
     pub fn carried(&mut self, core: &mut Core, tx: TransactionId, request: &Message, status: u16) {
-        self.respond_plain(core, tx, request, status);
+        self.respond_plain(core, tx, request, passed_on(status));
     }
 
     pub fn on_timer(&mut self, core: &mut Core, timer: LegTimer) {

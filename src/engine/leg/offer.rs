@@ -1,6 +1,6 @@
 //! Later offers and answers of a leg (RFC 3264): re-INVITE and UPDATE from the peer, our own re-INVITEs, glare.
 
-use super::uas::finish;
+use super::uas::{accept, finish};
 use super::{Exchange, Leg, LegEvent, State};
 use crate::base::cause::Cause;
 use crate::base::ids::TransactionId;
@@ -65,7 +65,7 @@ impl Leg {
         }
         let offer = match Leg::description(request) {
             Ok(offer) => offer,
-            Err(status) => return self.respond_plain(core, tx, request, status),
+            Err(status) => return self.refuse_body(core, tx, request, status),
         };
         let repeats = offer.as_ref().is_some_and(|offer| self.sdp.repeats(offer));
         self.begin(tx, request, By::Invite, repeats);
@@ -82,7 +82,7 @@ impl Leg {
     pub(super) fn on_update(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {
         let offer = match Leg::description(request) {
             Ok(offer) => offer,
-            Err(status) => return self.respond_plain(core, tx, request, status),
+            Err(status) => return self.refuse_body(core, tx, request, status),
         };
         if Leg::interval_too_small(core, request) {
             return self.refuse_interval(core, tx, request);
@@ -231,6 +231,8 @@ impl Leg {
         let mut writer = self.reply(core, &request, status);
         if status == 500 {
             writer.header("Retry-After", "5");
+        } else if status == 415 {
+            accept(&mut writer);
         }
         self.respond(core, tx, status, writer.finish());
         if by == By::Prack {

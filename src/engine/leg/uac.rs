@@ -239,11 +239,13 @@ impl Leg {
 
     fn on_first_2xx(&mut self, core: &mut Core, response: &Message) {
         let Some(outgoing) = self.outgoing.take() else { return };
+        // The target of a 2xx without Contact.
+        let called = outgoing.first.as_ref().map(|first| &*first.uri).unwrap_or_default();
         if let Some(at) = self.early_dialog(core, response) {
             let at = if mutant::on(Mutant::EarlyTagMixed) { 0 } else { at };
             let early = self.early.swap_remove(at);
             self.confirm(core, outgoing.tx, early, response);
-        } else if let Ok(dialog) = Dialog::of_response(response, b"") {
+        } else if let Ok(dialog) = Dialog::of_response(response, called.as_bytes()) {
             core.dialogs.insert(dialog.key.clone(), self.id);
             self.confirm(core, outgoing.tx, Early { dialog, answer: None, rseq: None }, response);
         }
@@ -464,7 +466,8 @@ impl Leg {
     /// A 2xx after the first that has no ACK yet: it waits for one, or is another branch of the fork, which is told
     /// goodbye.
     pub(super) fn on_late_2xx(&mut self, core: &mut Core, tx: TransactionId, response: &Message) {
-        let Ok(stray) = Dialog::of_response(response, b"") else { return };
+        let target = self.dialog.as_ref().map(|dialog| dialog.target()).unwrap_or_default();
+        let Ok(stray) = Dialog::of_response(response, target) else { return };
         if self.dialog.as_ref().is_some_and(|dialog| dialog.key == stray.key) {
             return;
         }

@@ -181,6 +181,8 @@ impl Leg {
         if cause.status() == 503 {
             let wait = 5 + core.io.rng.below(16);
             writer.header_fmt("Retry-After", format_args!("{wait}"));
+        } else if cause == Cause::UnsupportedMedia {
+            accept(&mut writer);
         }
         if let Some(timer) = incoming.reliable.and_then(|reliable| reliable.again) {
             core.io.timers.cancel(timer);
@@ -390,6 +392,12 @@ impl Abilities {
         let mut methods = message.values(Name::Allow);
         Abilities { update: methods.any(|method| method.eq_ignore_ascii_case(b"UPDATE")) }
     }
+}
+
+/// What a 415 must say (RFC 3261 §8.2.3).
+pub(super) fn accept(writer: &mut Writer) {
+    writer.header("Accept", "application/sdp");
+    writer.header("Accept-Encoding", "identity");
 }
 
 pub(super) fn finish(mut writer: Writer, sdp: Option<Bytes>) -> Bytes {

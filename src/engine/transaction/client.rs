@@ -13,6 +13,7 @@ use crate::engine::flow::Flow;
 use crate::proto::sip::message::Message;
 use crate::proto::sip::method::Method;
 use crate::proto::sip::name::Name;
+use crate::proto::sip::uri::Uri;
 use crate::proto::sip::writer::Writer;
 use bytes::Bytes;
 use std::time::Duration;
@@ -60,6 +61,17 @@ pub struct Draft {
 
 const COOKIE: &[u8] = b"z9hG4bK";
 
+/// A Contact may carry header fields, a Request-URI may not (RFC 3261 §19.1.1 table 1): phones refuse it.
+fn without_headers(uri: &[u8]) -> &[u8] {
+    if memchr::memchr(b'?', uri).is_none() {
+        return uri;
+    }
+    match Uri::parse(uri) {
+        Ok(parsed) if !parsed.headers.is_empty() => &uri[..uri.len() - parsed.headers.len() - 1],
+        _ => uri,
+    }
+}
+
 impl Transactions {
     /// Begins a request with its Via and Max-Forwards.
     pub fn draft(&mut self, io: &mut Io, flow: &Flow, method: Method<'_>, uri: &[u8], max_forwards: u8) -> Draft {
@@ -67,7 +79,7 @@ impl Transactions {
         let reused = mutant::on(Mutant::BranchReused);
         let secret = if reused { *b"always..same" } else { io.rng.token::<12>() };
         let shown = if reused { id.0 & !1 } else { id.0 };
-        let mut writer = Writer::request(method, uri);
+        let mut writer = Writer::request(method, without_headers(uri));
         let address = io.our_address(flow);
         let transport = flow.transport.via();
         let random = std::str::from_utf8(&secret).unwrap_or_default();
