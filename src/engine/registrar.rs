@@ -280,7 +280,8 @@ impl Registrar {
             let left = u64::try_from(binding.expires.0.saturating_sub(now.wall.0)).unwrap_or(0);
             // A wall clock that jumped must not make a binding outlive what we grant.
             let left = Duration::from_micros(left).min(Duration::from_secs(u64::from(self.limits.max_expires)));
-            let awaiting = binding.flow.connection.is_some();
+            // The store keeps no connection: none outlives the process.
+            let awaiting = binding.flow.transport.is_reliable();
             let slot = Slot { awaiting, ..Slot::new(binding.clone(), now.mono + left) };
             self.table.set(binding.tenant, &binding.extension, &binding.key, Some(slot));
         }
