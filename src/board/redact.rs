@@ -2,7 +2,8 @@
 //!
 //! Taken out: the values of Authorization, Proxy-Authorization and the two Authentication-Info headers (a digest response
 //! can be attacked offline), media keys (`a=crypto` of RFC 4568, `a=key-mgmt`, `a=ice-pwd`, `k=`), and the bodies of
-//! MESSAGE, INFO and whatever carries digits; and the password of a URI, `sip:user:password@host`. Challenges stay: a nonce is no secret and explains a lot.
+//! MESSAGE, INFO and whatever carries digits; and the password of a URI, `sip:user:password@host`. Challenges stay: a nonce
+//! is no secret and explains a lot.
 //!
 //! The rules are deliberately blunt. They look at every line of head and body alike, take CR, LF and CRLF for a line's
 //! end, and when a message is too odd to tell what its body is, the body goes.

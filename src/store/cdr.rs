@@ -1,4 +1,4 @@
-//! Call detail records as the API reads them. They are written by the [`writer`](crate::store::writer) alone, half a second
+//! Call detail records as the API reads them. They are written by the [`writer`](crate::store::writer) alone, about a second
 //! or so after their call ended.
 
 use crate::base::ids::TenantId;
