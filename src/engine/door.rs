@@ -79,8 +79,13 @@ impl Engine {
         }
     }
 
-    /// What every request outside a dialog must satisfy (RFC 3261 §8.2): the status it is refused with. Answers 420 itself.
+    /// What every request outside a dialog must satisfy, in the order of RFC 3261 §8.2: the status it is refused with.
+    /// Answers 420 itself.
     fn unacceptable(&mut self, tx: TransactionId, flow: Flow, request: &Message) -> Option<u16> {
+        if matches!(request.method(), Method::Other(_)) {
+            // It is refused for its method, whatever else is wrong with it.
+            return None;
+        }
         if !matches!(request.method(), Method::Options) && request.max_forwards() == Some(0) {
             return Some(483);
         }

@@ -328,8 +328,8 @@ impl Leg {
         if !in_order && !self.is_awaited_prack(request) {
             return self.respond_plain(core, tx, request, 500);
         }
-        // Who hangs up has hung up, whatever else it wants.
-        if request.method() != Method::Bye
+        // Who hangs up has hung up, whatever else it wants; and a method we don't know is refused as such (RFC 3261 §8.2).
+        if !matches!(request.method(), Method::Bye | Method::Other(_))
             && let Some(unknown) = unknown_options(request)
         {
             let mut writer = self.reply(core, request, 420);
