@@ -13,6 +13,7 @@ use crate::engine::leg::{Exchange, Leg, State};
 use crate::engine::media::{MediaCommand, Stream};
 use crate::engine::negotiate::{self, Held};
 use crate::engine::ports::User;
+use crate::engine::relay::Answer;
 use crate::proto::sdp::Sdp;
 use crate::proto::sip::message::Message;
 use bytes::Bytes;
@@ -175,7 +176,7 @@ impl Engine {
             None => false,
         };
         if !carried && let Some(leg) = self.legs.get_mut(&leg) {
-            leg.carried(&mut self.core, tx, request, 480);
+            leg.carried(&mut self.core, tx, request, &Answer::bare(480));
         }
     }
 

@@ -47,7 +47,7 @@ use leg::{Leg, LegEvent};
 use media::{Counters, Grant, MediaEvent};
 use ports::Ports;
 use registrar::Registrar;
-use relay::Relay;
+use relay::{Answer, Relay};
 use settle::SETTLE;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -188,7 +188,7 @@ impl Engine {
                         self.on_orphan(tx, &message, &flow);
                     }
                 }
-                Owner::Relay(id) => self.relay_answered(id, message.status().unwrap_or(0)),
+                Owner::Relay(id) => self.relay_answered(id, Answer::of(&message)),
                 Owner::Nobody => {}
             },
             Happening::GaveUp { tx, owner, cause } => match owner {
@@ -198,7 +198,7 @@ impl Engine {
                     }
                 }
                 Owner::Relay(id) => {
-                    self.relay_answered(id, if cause == Cause::FlowFailed { 503 } else { 408 });
+                    self.relay_answered(id, Answer::bare(if cause == Cause::FlowFailed { 503 } else { 408 }));
                 }
                 Owner::Nobody => {}
             },
@@ -241,12 +241,12 @@ impl Engine {
             LegEvent::Turned => self.on_turned(call, leg),
             LegEvent::OfferAgain => self.offer_own(call, leg),
             LegEvent::Carry { tx, message } => self.carry(call, leg, tx, &message),
-            LegEvent::Carried { to, tx, request, status } => {
+            LegEvent::Carried { to, tx, request, answer } => {
                 if let Some(leg) = self.legs.get_mut(&to) {
-                    leg.carried(&mut self.core, tx, &request, status);
+                    leg.carried(&mut self.core, tx, &request, &answer);
                 } else if let Some(flow) = self.core.tx.flow_of(tx) {
                     // Whoever sent it has hung up meanwhile, and still waits for the answer.
-                    self.core.refuse(tx, &request, &flow, status);
+                    self.core.pass_on(tx, &request, &flow, &answer);
                 }
             }
             LegEvent::Ended { cause } => {

@@ -28,7 +28,7 @@ use crate::engine::door::unknown_options;
 use crate::engine::flow::Flow;
 use crate::engine::media::{Grant, Stream};
 use crate::engine::negotiate::{LegSdp, Unacceptable};
-use crate::engine::relay::passed_on;
+use crate::engine::relay::Answer;
 use crate::engine::transaction::Owner;
 use crate::proto::sdp::Sdp;
 use crate::proto::sip::message::Message;
@@ -93,7 +93,7 @@ pub enum LegEvent {
     /// The peer sends something for its partner: INFO or MESSAGE.
     Carry { tx: TransactionId, message: Message },
     /// The partner's INFO or MESSAGE has its answer.
-    Carried { to: LegId, tx: TransactionId, request: Message, status: u16 },
+    Carried { to: LegId, tx: TransactionId, request: Message, answer: Answer },
     /// The peer hung up, or is lost.
     Ended { cause: Cause },
     /// Nothing more will come: the leg may be removed.
@@ -435,7 +435,8 @@ impl Leg {
             }
             Purpose::Refresh => self.refresh_done(core, status, response),
             Purpose::Carry { to, tx, request } => {
-                core.say(self.id, LegEvent::Carried { to, tx, request: *request, status });
+                let answer = response.map_or_else(|| Answer::bare(status), Answer::of);
+                core.say(self.id, LegEvent::Carried { to, tx, request: *request, answer });
                 self.lost_if_gone(core, status);
             }
         }
@@ -468,8 +469,11 @@ impl Leg {
     }
 
     /// Answers the INFO or MESSAGE this leg's peer sent.
-    pub fn carried(&mut self, core: &mut Core, tx: TransactionId, request: &Message, status: u16) {
-        self.respond_plain(core, tx, request, passed_on(status));
+    pub fn carried(&mut self, core: &mut Core, tx: TransactionId, request: &Message, answer: &Answer) {
+        let tag = self.dialog.as_ref().map(|dialog| &*dialog.key.local);
+        let (status, mut writer) = answer.write(request, &self.flow, tag);
+        writer.header("Server", &*core.io.config.software);
+        self.respond(core, tx, status, writer.finish());
     }
 
     pub fn on_timer(&mut self, core: &mut Core, timer: LegTimer) {
@@ -557,7 +561,7 @@ impl Leg {
         }
         for (_, purpose) in self.pending.drain(..) {
             if let Purpose::Carry { to, tx, request } = purpose {
-                core.say(self.id, LegEvent::Carried { to, tx, request: *request, status: 481 });
+                core.say(self.id, LegEvent::Carried { to, tx, request: *request, answer: Answer::bare(481) });
             }
         }
         core.say(self.id, LegEvent::Closed);
