@@ -221,17 +221,15 @@ impl Engine {
                 self.release_ports(leg);
                 self.run_app(call, AppEvent::Refused { leg, status, cause, contacts });
             }
-            LegEvent::Cancelled => {
+            LegEvent::Cancelled { reason } => {
                 self.release_ports(leg);
-                if let Some(call) = self.calls.get_mut(&call) {
-                    call.take_back_answer();
-                }
+                self.caller_gave_up(call, reason);
                 self.run_app(call, AppEvent::Ended { leg, cause: Cause::Cancelled });
             }
             LegEvent::Acked => self.mend(call),
             LegEvent::Offered => self.on_offered(call, leg),
             LegEvent::AskedForOffer => self.on_asked_for_offer(call, leg),
-            LegEvent::Withdrawn => self.on_withdrawn(call, leg),
+            LegEvent::Withdrawn { reason } => self.on_withdrawn(call, leg, reason),
             LegEvent::Accepted => self.on_accepted(call, leg),
             LegEvent::OfferRefused { status } => self.on_offer_refused(call, leg, status),
             LegEvent::Refreshed => {
@@ -259,6 +257,17 @@ impl Engine {
                 self.run_app(call, AppEvent::Ended { leg, cause });
             }
             LegEvent::Closed => self.remove_leg(call, leg),
+        }
+    }
+
+    /// Phones that ring for the call are told why in the caller's words.
+    fn caller_gave_up(&mut self, call: CallId, reason: Option<Box<str>>) {
+        let Some(call) = self.calls.get_mut(&call) else { return };
+        call.take_back_answer();
+        for id in &call.legs {
+            if let Some(leg) = self.legs.get_mut(id) {
+                leg.because(reason.clone());
+            }
         }
     }
 

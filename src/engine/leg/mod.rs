@@ -22,7 +22,7 @@ use crate::base::cause::Cause;
 use crate::base::ids::{CallId, LegId, TransactionId};
 use crate::base::mutant::{self, Mutant};
 use crate::base::timers::TimerId;
-use crate::engine::core::{Core, TimerKey, reason};
+use crate::engine::core::{Core, TimerKey, reason, reason_given};
 use crate::engine::dialog::Dialog;
 use crate::engine::door::unknown_options;
 use crate::engine::flow::Flow;
@@ -70,8 +70,8 @@ pub enum LegEvent {
     Answered,
     /// The called party or the way to it refused; with the URIs of a 3xx.
     Refused { status: u16, cause: Cause, contacts: Vec<Box<[u8]>> },
-    /// The caller gave up before the answer.
-    Cancelled,
+    /// The caller gave up before the answer; with the Reason it gave.
+    Cancelled { reason: Option<Box<str>> },
     /// The ACK of our answer came.
     Acked,
     /// A later offer of the peer waits for `accept` or `refuse_offer`.
@@ -79,7 +79,7 @@ pub enum LegEvent {
     /// The peer asks for an offer of ours: `offer_late` or `refuse_offer`.
     AskedForOffer,
     /// The peer took back its later offer, or its wish for one, before it had an answer; all is as before for it.
-    Withdrawn,
+    Withdrawn { reason: Option<Box<str>> },
     /// The peer answered our offer.
     Accepted,
     /// The peer refused our offer; all is as before.
@@ -177,6 +177,8 @@ pub struct Leg {
     glare: Option<TimerId>,
     /// Set when the leg should say BYE as soon as the ACK it waits for is there.
     bye_after_ack: Option<Cause>,
+    /// The Reason the caller gave for its CANCEL, for ours.
+    reason: Option<Box<str>>,
 }
 
 impl Leg {
@@ -204,6 +206,7 @@ impl Leg {
             abilities: Abilities::default(),
             glare: None,
             bye_after_ack: None,
+            reason: None,
         }
     }
 
@@ -231,6 +234,11 @@ impl Leg {
             None => grant.rtp,
         };
         self.ports.iter().map(named).collect()
+    }
+
+    /// The caller's reason, should a CANCEL of ours follow from its own.
+    pub fn because(&mut self, reason: Option<Box<str>>) {
+        self.reason = reason;
     }
 
     /// Ends the leg from our side: a final response, a CANCEL or a BYE, whatever fits.
@@ -364,7 +372,7 @@ impl Leg {
         self.respond_plain(core, tx, request, 200);
         // An answer that waits for a PRACK has not left: its INVITE still wants a final response.
         if self.is_unanswered() {
-            return self.given_up(core);
+            return self.given_up(core, request);
         }
         self.refuse_asked(core, 487);
         self.drop_timers(core);
@@ -379,16 +387,16 @@ impl Leg {
     pub fn on_cancel(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {
         self.respond_plain(core, tx, request, 200);
         if self.incoming.is_some() {
-            self.given_up(core);
+            self.given_up(core, request);
         } else if self.is_asked_by_invite(request) {
             self.refuse_offer(core, 487);
-            core.say(self.id, LegEvent::Withdrawn);
+            core.say(self.id, LegEvent::Withdrawn { reason: reason_given(request) });
         }
     }
 
     /// The caller wants no answer any more. The call hears of it before the leg is gone.
-    fn given_up(&mut self, core: &mut Core) {
-        core.say(self.id, LegEvent::Cancelled);
+    fn given_up(&mut self, core: &mut Core, request: &Message) {
+        core.say(self.id, LegEvent::Cancelled { reason: reason_given(request) });
         self.reject(core, Cause::Cancelled);
     }
 

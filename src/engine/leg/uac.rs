@@ -22,6 +22,7 @@ use crate::proto::sip::method::Method;
 use crate::proto::sip::name::Name;
 use bytes::Bytes;
 use smallvec::SmallVec;
+use std::borrow::Cow;
 
 /// What a first INVITE says.
 #[derive(Clone, Debug)]
@@ -150,7 +151,7 @@ impl Leg {
     pub(super) fn cancel_outgoing(&mut self, core: &mut Core, cause: Cause) {
         let Some(outgoing) = &mut self.outgoing else { return };
         if outgoing.provisional {
-            core.tx.cancel(&mut core.io, outgoing.tx, &reason(cause));
+            core.tx.cancel(&mut core.io, outgoing.tx, &why(&self.reason, cause));
         } else {
             // RFC 3261 §9.1: not before a provisional response.
             outgoing.cancel = Some(cause);
@@ -165,7 +166,7 @@ impl Leg {
                 outgoing.provisional = true;
                 let (tx, first) = (outgoing.tx, outgoing.kind == Kind::First);
                 if let Some(cause) = outgoing.cancel.take() {
-                    core.tx.cancel(&mut core.io, tx, &reason(cause));
+                    core.tx.cancel(&mut core.io, tx, &why(&self.reason, cause));
                 } else if first && status > 100 && self.state == State::Outgoing {
                     self.on_progress(core, status, response);
                 }
@@ -472,6 +473,14 @@ impl Leg {
             return;
         }
         say_goodbye(core, self.flow, stray, tx);
+    }
+}
+
+/// The Reason of our CANCEL: the caller's where it is the caller who gave up.
+fn why(given: &Option<Box<str>>, cause: Cause) -> Cow<'_, str> {
+    match given {
+        Some(given) if cause == Cause::Cancelled => Cow::Borrowed(given),
+        _ => Cow::Owned(reason(cause)),
     }
 }
 
