@@ -260,6 +260,21 @@ impl Engine {
         }
     }
 
+    /// A 2xx to an INVITE whose transaction has ended: the leg may have given that INVITE up.
+    pub(super) fn on_stray(&mut self, flow: &Flow, response: &Message) {
+        let (Ok(from), Ok(to)) = (response.from(), response.to()) else { return };
+        let key = DialogKey {
+            call_id: response.call_id().into(),
+            local: from.tag().unwrap_or_default().into(),
+            remote: to.tag().unwrap_or_default().into(),
+        };
+        let Some(id) = self.core.dialogs.get(&key).copied() else { return };
+        if let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.flow.remote.ip() == flow.remote.ip()) {
+            self.core.io.trace_received(leg.call, id, flow, response);
+            leg.on_stray_2xx(&mut self.core, response);
+        }
+    }
+
     fn on_register(&mut self, tx: TransactionId, flow: Flow, request: &Message) {
         if self.core.tx.full() {
             return self.core.shed(tx, request, &flow, Cause::Congestion);

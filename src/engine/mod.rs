@@ -191,6 +191,7 @@ impl Engine {
                 Owner::Relay(id) => self.relay_answered(id, Answer::of(&message)),
                 Owner::Nobody => {}
             },
+            Happening::Stray { flow, message } => self.on_stray(&flow, &message),
             Happening::GaveUp { tx, owner, cause } => match owner {
                 Owner::Leg(id) => {
                     if let Some(leg) = self.legs.get_mut(&id) {

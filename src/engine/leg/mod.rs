@@ -41,7 +41,7 @@ use session::Session;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::time::Duration;
-use uac::{Early, Outgoing};
+use uac::{Early, GivenUp, Outgoing};
 pub use uac::{Invite, say_goodbye};
 use uas::{Incoming, Unacked, accept};
 
@@ -177,6 +177,8 @@ pub struct Leg {
     glare: Option<TimerId>,
     /// Set when the leg should say BYE as soon as the ACK it waits for is there.
     bye_after_ack: Option<Cause>,
+    /// Our last re-INVITE that got no final response.
+    given_up: Option<Box<GivenUp>>,
     /// The Reason the caller gave for its CANCEL, for ours.
     reason: Option<Box<str>>,
 }
@@ -206,6 +208,7 @@ impl Leg {
             abilities: Abilities::default(),
             glare: None,
             bye_after_ack: None,
+            given_up: None,
             reason: None,
         }
     }
