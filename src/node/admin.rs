@@ -121,6 +121,9 @@ fn with_store<F: Future<Output = Result<()>>>(data_dir: &Path, act: impl FnOnce(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = Store::open(data_dir).await.with_context(|| format!("data directory {}", data_dir.display()))?;
+        if let Some(text) = store.other_seals().await? {
+            eprintln!("strowger: warning: {text}");
+        }
         let result = act(store.clone()).await;
         store.close().await;
         result

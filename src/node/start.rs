@@ -32,11 +32,13 @@ use crate::node::stats::Stats;
 use crate::node::stop::{self, End, Signals};
 use crate::node::tasks;
 use crate::store::Store;
+use crate::store::recovery::Recovery;
 use crate::store::tenants::DEFAULT_TENANT;
 use crate::store::writer::{Writer, WriterConfig, WriterHandle};
 use anyhow::{Result, anyhow, bail};
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -81,14 +83,7 @@ struct Shared {
 
 async fn serve(config: Config, files: Files) -> Result<ExitCode> {
     let mut signals = Signals::new()?;
-    let store = Store::open(&config.data_dir).await?;
-    let recovery = store.recover(clock::wall()).await?;
-    if recovery.closed_calls > 0 {
-        tracing::warn!("the last run did not end in order: {} calls got the cause `restart`", recovery.closed_calls);
-    }
-    if recovery.lost > 0 {
-        tracing::error!("{} records of the journal are damaged and lost", recovery.lost);
-    }
+    let (store, recovery) = open_store(&config.data_dir).await?;
     let sockets = Sockets::bind(&config, &store.tenants().await?)?;
     let listeners = sockets.listeners.clone();
     let http = TcpListener::from_std(bind::http(config.http.listen)?)?;
@@ -146,6 +141,22 @@ async fn serve(config: Config, files: Files) -> Result<ExitCode> {
     };
     drop(stop_api);
     stop::finish(end, running, thread).await
+}
+
+/// The store as the last run left it. What an administrator should know of that is logged.
+async fn open_store(data_dir: &Path) -> Result<(Store, Recovery)> {
+    let store = Store::open(data_dir).await?;
+    if let Some(text) = store.other_seals().await? {
+        tracing::error!("{text}");
+    }
+    let recovery = store.recover(clock::wall()).await?;
+    if recovery.closed_calls > 0 {
+        tracing::warn!("the last run did not end in order: {} calls got the cause `restart`", recovery.closed_calls);
+    }
+    if recovery.lost > 0 {
+        tracing::error!("{} records of the journal are damaged and lost", recovery.lost);
+    }
+    Ok((store, recovery))
 }
 
 fn start_media(

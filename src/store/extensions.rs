@@ -4,7 +4,7 @@ use crate::base::ids::TenantId;
 use crate::base::limits::{NUMBER_BYTES, TEXT_BYTES};
 use crate::directory::{Extension, Secret};
 use crate::store::error::StoreError;
-use crate::store::secret::{digest_secret, typeable_password};
+use crate::store::secret::{KEY_FILE, KEY_VARIABLE, digest_secret, typeable_password};
 use crate::store::tenants::DEFAULT_TENANT;
 use crate::store::{Store, wall_clock};
 use sqlx::sqlite::SqliteRow;
@@ -146,6 +146,33 @@ impl Store {
             .map_err(self.fails("look up a password"))?;
         let sealed = row.ok_or(StoreError::NotFound("Extension"))?.ok_or(StoreError::NotSealed)?;
         self.0.key.open(tenant, number, &sealed)
+    }
+
+    /// What to tell an administrator when passwords are sealed with another key than ours: it was lost, or is not given to
+    /// this process. Nothing but handing passwords to phones needs it, so nothing is refused for it.
+    pub async fn other_seals(&self) -> Result<Option<String>, StoreError> {
+        // After the form's number stands the key's id.
+        let sql = "SELECT number FROM extensions WHERE substr(sealed, 2, 4) <> $1 ORDER BY tenant, number";
+        let numbers: Vec<String> = sqlx::query_scalar(sql)
+            .bind(self.0.key.id())
+            .fetch_all(self.pool())
+            .await
+            .map_err(self.fails("tell how passwords are sealed"))?;
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        let shown = numbers[..numbers.len().min(3)].join(", ");
+        let more = if numbers.len() > 3 { ", …" } else { "" };
+        let made = if self.0.key.is_new() { ", which was missing and has just been made anew" } else { "" };
+        let count =
+            if numbers.len() == 1 { "1 extension".to_string() } else { format!("{} extensions", numbers.len()) };
+        let origin = self.0.key.origin();
+        Ok(Some(format!(
+            "the stored passwords of {count} ({shown}{more}) are sealed with another key than {origin}{made}. Phones \
+             register and call as before, but these passwords can't be given to phones any more. Put the {KEY_FILE} of the \
+             backup back, or set {KEY_VARIABLE} as it was, and start again; if the key is lost, give each extension a new \
+             password: strowger extensions passwd NUMBER"
+        )))
     }
 
     /// A first start: makes extensions 1001–1004 and tells their passwords, this once. None ever after, and none for

@@ -37,6 +37,21 @@ fn extensions_are_added_listed_changed_and_removed() {
 }
 
 #[test]
+fn a_lost_secret_key_is_told_by_the_commands_and_the_daemon() {
+    let home = Home::new();
+    assert!(home.run(&["extensions", "add", "1005", "--name", "Ada"]).status.success());
+    std::fs::remove_file(home.path().join("data/secret.key")).unwrap();
+    for command in [&["extensions", "list"][..], &["extensions", "add", "1006", "--name", "Bob"]] {
+        let output = home.run(command);
+        assert!(output.status.success(), "{output:?}");
+        assert!(stderr(&output).contains("1 extension (1005) are sealed with another key"), "{output:?}");
+    }
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let output = home.command(&[format!("udp:{}", taken.local_addr().unwrap())]).output().unwrap();
+    assert!(stderr(&output).contains("ERROR") && stderr(&output).contains("1 extension (1005)"), "{output:?}");
+}
+
+#[test]
 fn a_mistyped_data_directory_is_not_made() {
     let home = Home::new();
     let missing = home.path().join("dato");

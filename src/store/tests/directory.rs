@@ -259,6 +259,38 @@ fn a_sealed_password_opens_only_in_its_place_and_with_its_key() {
 }
 
 #[test]
+fn a_lost_key_is_told_until_it_is_back_or_no_longer_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(KEY_FILE);
+    let store = open(dir.path());
+    for number in ["1001", "1002", "1003", "1004"] {
+        add_extension(&store, number);
+    }
+    assert_eq!(block_on(store.other_seals()).unwrap(), None);
+    let saved = std::fs::read(&file).unwrap();
+
+    std::fs::remove_file(&file).unwrap();
+    let said = block_on(open(dir.path()).other_seals()).unwrap().unwrap();
+    assert!(said.contains("4 extensions (1001, 1002, 1003, …)") && said.contains("just been made anew"), "{said}");
+    assert!(said.contains("secret.key") && said.contains("strowger extensions passwd"), "{said}");
+    let store = open(dir.path());
+    let again = block_on(store.other_seals()).unwrap().unwrap();
+    assert!(!again.contains("made anew"), "{again}");
+    assert_eq!(block_on(store.extensions(DEFAULT_TENANT)).unwrap().len(), 4, "and all else works");
+
+    let change = ExtensionChange { password: Some("battery staple".into()), ..ExtensionChange::default() };
+    for number in ["1001", "1002", "1003"] {
+        block_on(store.update_extension(DEFAULT_TENANT, number, &change)).unwrap();
+    }
+    assert!(block_on(store.other_seals()).unwrap().unwrap().contains("1 extension (1004)"));
+    block_on(store.update_extension(DEFAULT_TENANT, "1004", &change)).unwrap();
+    assert_eq!(block_on(store.other_seals()).unwrap(), None);
+
+    std::fs::write(&file, saved).unwrap();
+    assert!(block_on(open(dir.path()).other_seals()).unwrap().unwrap().contains("4 extensions"));
+}
+
+#[test]
 fn processes_at_a_first_start_agree_on_one_key_and_one_database() {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().join("data");
