@@ -259,6 +259,29 @@ fn a_sealed_password_opens_only_in_its_place_and_with_its_key() {
 }
 
 #[test]
+fn a_database_of_a_newer_version_is_left_alone_and_says_whose_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let write = |sql: &'static str| block_on(sqlx::query(sql).execute(store.pool())).unwrap();
+    let try_open = || block_on(Store::open(dir.path())).map(drop).unwrap_err().to_string();
+    write(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+           VALUES (99, 'to come', 1, x'00', 0)",
+    );
+    let said = try_open();
+    let ours = env!("CARGO_PKG_VERSION");
+    assert!(
+        said.contains("to form 99 by a newer version") && said.contains(&format!("this is Strowger {ours}")),
+        "{said}"
+    );
+    write("UPDATE meta SET value = 3000002000001 WHERE key = 'software'");
+    let said = try_open();
+    assert!(said.contains("by Strowger 3.2.1") && said.contains("backup"), "{said}");
+    write("DELETE FROM _sqlx_migrations WHERE version = 99");
+    drop(open(dir.path()));
+}
+
+#[test]
 fn a_lost_key_is_told_until_it_is_back_or_no_longer_missed() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join(KEY_FILE);
