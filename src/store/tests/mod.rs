@@ -57,6 +57,7 @@ fn binding(extension: &str, key: &str, cseq: u32) -> Binding {
         extension: extension.into(),
         key: key.into(),
         uri: format!("sip:{extension}@192.0.2.7:5062;transport=udp").into(),
+        params: ";+sip.instance=\"<urn:uuid:f81d4fae>\";reg-id=1".into(),
         q: 700,
         flow: Flow {
             listener: ListenerId(0),

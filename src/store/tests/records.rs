@@ -13,6 +13,7 @@ fn every_record_reads_back_as_it_was_written() {
     tcp.flow.remote = "[fe80::1%3]:65535".parse().unwrap();
     tcp.user_agent = "Größe \u{0} \u{1F4DE}".into();
     tcp.path = [].into();
+    tcp.params = "".into();
     tcp.expires = Timestamp(i64::MAX);
     tcp.registered_at = Timestamp(i64::MIN);
     let mut unanswered = cdr("call-1-2");
