@@ -125,7 +125,10 @@ impl Contact {
         limits: &RegistrationLimits,
     ) -> Result<Contact, Refused> {
         if !address.uri.is_sip() {
-            return Err(Refused::new(400, "Unsupported Contact Scheme"));
+            // Not 416, which speaks of the Request-URI (RFC 3261 §21.4.14).
+            let text = "399 strowger \"calls can be sent to sip: contacts only, not to a tel: number or a page\"";
+            let headers = vec![("Warning", text.to_owned())];
+            return Err(Refused { headers, ..Refused::new(400, "Unsupported Contact Scheme") });
         }
         let uri = std::str::from_utf8(address.uri.raw).map_err(|_| Refused::new(400, "Bad Contact"))?;
         if uri.len() > CONTACT_BYTES {
