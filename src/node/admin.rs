@@ -38,6 +38,9 @@ pub fn extensions(data_dir: &Path, tenant: &str, command: ExtensionCommand) -> R
                 let new = NewExtension { number, name, email, password, allow_external };
                 store.add_extension(id, &new).await?;
                 println!("Extension {} added.{}", new.number, told_text(&new.password, told));
+                if let Some(clash) = store.clash(id, &new.number).await? {
+                    eprintln!("strowger: warning: {clash}");
+                }
                 Ok(())
             }
             ExtensionCommand::Passwd { number, password } => {

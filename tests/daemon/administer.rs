@@ -9,6 +9,7 @@ fn extensions_are_added_listed_changed_and_removed() {
     let home = Home::new();
     let added = home.run(&["extensions", "add", "2001", "--name", "Ada Lovelace", "--email", "ada@example.com"]);
     assert!(added.status.success(), "{added:?}");
+    assert!(stderr(&added).contains("warning: Whoever dials 2001 reaches this extension"), "{added:?}");
     let password = stdout(&added).split_whitespace().last().unwrap().to_owned();
     assert!(password.len() >= 8, "{}", stdout(&added));
 

@@ -30,6 +30,9 @@ struct Extension {
 struct Done {
     success: bool,
     message: &'static str,
+    /// What the administrator should know; not in the document, hence absent when there is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 async fn list(State(state): State<Arc<ApiState>>) -> Result<Json<Vec<Extension>>, ApiError> {
@@ -59,7 +62,9 @@ async fn add(State(state): State<Arc<ApiState>>, fields: Fields) -> Result<Json<
         return Err(ApiError::bad_request("Missing required fields"));
     }
     state.store.add_extension(state.tenant, &new).await?;
-    taken(&state, "Extension added successfully").await
+    let warning = state.store.clash(state.tenant, &new.number).await?;
+    let done = taken(&state, "Extension added successfully").await?;
+    Ok(Json(Done { warning, ..done.0 }))
 }
 
 async fn update(
@@ -93,5 +98,5 @@ async fn taken(state: &ApiState, message: &'static str) -> Result<Json<Done>, Ap
         .directory_changed()
         .await
         .map_err(|e| ApiError::internal(format!("The change is stored, but the exchange has not taken it yet: {e}")))?;
-    Ok(Json(Done { success: true, message }))
+    Ok(Json(Done { success: true, message, warning: None }))
 }

@@ -91,6 +91,20 @@ async fn the_documented_errors_have_their_words() {
 }
 
 #[tokio::test]
+async fn a_number_with_another_meaning_is_taken_with_a_warning() {
+    let office = Office::open().await;
+    let add = async |number: &str| {
+        let body = json!({ "number": number, "name": "A", "password": "12345678" });
+        office.ask("POST", "/api/extensions", body.to_string()).await.ok()
+    };
+    assert_eq!(add("1001").await.get("warning"), None);
+    let answer = add("911").await;
+    assert_eq!(answer["success"], true);
+    assert!(answer["warning"].as_str().unwrap().contains("can't be called"), "{answer}");
+    assert!(add("2001").await["warning"].as_str().unwrap().contains("no conference room any more"));
+}
+
+#[tokio::test]
 async fn what_is_not_a_valid_body_is_refused_by_name() {
     let office = Office::open().await;
     office.add("1001").await;
