@@ -93,9 +93,7 @@ fn digest_secrets_are_those_of_rfc_7616() {
 
 #[test]
 fn refusals_have_the_documented_texts() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (_dir, store) = office();
     let add = |extension| block_on(store.add_extension(DEFAULT_TENANT, &extension)).unwrap_err().to_string();
     assert_eq!(add(new("1001", "Twin", "longenough")), "Extension already exists");
     assert_eq!(add(new("1002", "", "longenough")), "Missing required fields");
@@ -124,9 +122,7 @@ fn an_update_keeps_what_it_does_not_name() {
 
 #[test]
 fn a_new_password_ends_registrations_and_another_extensions_stay() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (_dir, store) = office();
     add_extension(&store, "1002");
     let mut session = Session::start(&store, WriterConfig::default());
     assert!(session.record([bind("1001", "a", 1), bind("1002", "b", 1)]));
@@ -157,9 +153,7 @@ fn a_running_daemon_notices_what_another_process_changed() {
 
 #[test]
 fn a_refused_change_is_no_change() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (_dir, store) = office();
     let before = block_on(store.directory_version()).unwrap();
     block_on(store.add_extension(DEFAULT_TENANT, &new("1001", "Twin", "longenough"))).unwrap_err();
     let change = TenantChange { domains: Some(vec!["ok.example".into(), "not a host".into()]), time_zone: None };

@@ -51,6 +51,14 @@ fn add_extension(store: &Store, number: &str) {
     block_on(store.add_extension(DEFAULT_TENANT, &new)).unwrap();
 }
 
+/// A store with extension 1001; the directory lives as long as what is returned.
+fn office() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    add_extension(&store, "1001");
+    (dir, store)
+}
+
 fn binding(extension: &str, key: &str, cseq: u32) -> Binding {
     Binding {
         tenant: DEFAULT_TENANT,
