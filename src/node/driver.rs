@@ -80,6 +80,8 @@ pub struct Driver {
     next_token: u64,
     out: Vec<Output>,
     media: Vec<MediaCommand>,
+    /// Ports to be given back.
+    releases: Vec<MediaCommand>,
     records: Vec<Record>,
     events: Vec<Event>,
     outstanding: Outstanding,
@@ -93,10 +95,10 @@ pub struct Driver {
 /// What can wait for a while, and until when.
 #[derive(Default)]
 struct Outstanding {
-    /// Media commands or records are there that are not to wait.
+    /// Records are there that are not to wait.
     is_urgent: bool,
     /// Ports given back whose totals have not come.
-    releases: usize,
+    totals: usize,
     /// When the thread looks after it at the latest.
     until: Option<Micros>,
 }
@@ -138,6 +140,7 @@ impl Driver {
             next_token: 1,
             out: Vec::new(),
             media: Vec::new(),
+            releases: Vec::new(),
             records: Vec::new(),
             events: Vec::new(),
             outstanding: Outstanding::default(),
@@ -226,7 +229,7 @@ impl Driver {
         }
         for event in mail.media {
             if matches!(event, MediaEvent::Released { .. }) {
-                self.outstanding.releases = self.outstanding.releases.saturating_sub(1);
+                self.outstanding.totals = self.outstanding.totals.saturating_sub(1);
             }
             self.give(Input::Media(event));
         }
@@ -272,10 +275,8 @@ impl Driver {
         for output in out.drain(..) {
             match output {
                 Output::Send { flow, bytes, key } => self.post(flow, bytes, key),
-                Output::Media(command) => {
-                    self.outstanding.is_urgent |= !matches!(command, MediaCommand::Release { .. });
-                    self.media.push(command);
-                }
+                Output::Media(command @ MediaCommand::Release { .. }) => self.releases.push(command),
+                Output::Media(command) => self.media.push(command),
                 Output::Record(record) => {
                     // Nobody is told of a call's end; all else holds a call or an answer back.
                     self.outstanding.is_urgent |= !matches!(record.body, RecordBody::CallEnded(_));
@@ -306,34 +307,41 @@ impl Driver {
         self.hand_over_in_time();
     }
 
-    /// Gives records and media commands to their threads, if one of them is urgent or has waited long enough.
+    /// Gives records and media commands to their threads; the ends of calls when something else goes the same way, when
+    /// they are company enough, or when they have waited long enough.
     fn hand_over_in_time(&mut self) {
-        let waits = !self.records.is_empty() || !self.media.is_empty() || self.outstanding.releases > 0;
-        if !waits {
+        if !self.media.is_empty() {
+            (self.outlets.media)(self.media.drain(..));
+        }
+        if std::mem::take(&mut self.outstanding.is_urgent) {
+            self.hand_over_records();
+        }
+        let waiting = self.records.len().max(self.releases.len()).max(self.outstanding.totals);
+        if waiting == 0 {
             self.outstanding.until = None;
-        } else if self.outstanding.is_urgent || self.records.len().max(self.media.len()) >= COMPANY {
+            return;
+        }
+        let is_company = self.records.len().max(self.releases.len()) >= COMPANY;
+        let now = clock::mono();
+        let until = *self.outstanding.until.get_or_insert(now + PATIENCE);
+        if is_company || until <= now {
             self.hand_over();
-        } else {
-            let now = clock::mono();
-            match self.outstanding.until {
-                Some(until) if until <= now => self.hand_over(),
-                Some(_) => {}
-                None => self.outstanding.until = Some(now + PATIENCE),
-            }
         }
     }
 
     fn hand_over(&mut self) {
+        self.hand_over_records();
+        self.outstanding.totals += self.releases.len();
+        if !self.releases.is_empty() {
+            (self.outlets.media)(self.releases.drain(..));
+        }
+        self.outstanding.until = (self.outstanding.totals > 0).then(|| clock::mono() + PATIENCE);
+    }
+
+    fn hand_over_records(&mut self) {
         if !self.records.is_empty() {
             (self.outlets.records)(std::mem::take(&mut self.records));
         }
-        let is_release = |command: &&MediaCommand| matches!(command, MediaCommand::Release { .. });
-        self.outstanding.releases += self.media.iter().filter(is_release).count();
-        if !self.media.is_empty() {
-            (self.outlets.media)(self.media.drain(..));
-        }
-        self.outstanding.is_urgent = false;
-        self.outstanding.until = (self.outstanding.releases > 0).then(|| clock::mono() + PATIENCE);
     }
 
     fn post(&mut self, flow: Flow, bytes: Bytes, key: Option<TransactionId>) {
