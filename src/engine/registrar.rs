@@ -82,7 +82,7 @@ impl Registrar {
         request: &Message,
         flow: Flow,
     ) -> Result<Change, Refused> {
-        let request = Request::read(request, &self.limits)?;
+        let request = Request::read(request, &self.limits, flow.transport)?;
         let mut changes = Vec::new();
         match &request.asked {
             Asked::Nothing => {}
@@ -239,9 +239,9 @@ impl Registrar {
         slots.into_iter().map(|slot| &slot.binding)
     }
 
-    /// How many contacts wait for their phone to connect again after our restart.
-    pub fn awaiting(&self, tenant: TenantId, extension: &str) -> usize {
-        self.table.slots(tenant, extension).filter(|slot| slot.awaiting).count()
+    /// The contacts that wait for their phone to connect again after our restart.
+    pub fn awaiting(&self, tenant: TenantId, extension: &str) -> impl Iterator<Item = &Arc<Binding>> + use<'_> {
+        self.table.slots(tenant, extension).filter(|slot| slot.awaiting).map(|slot| &slot.binding)
     }
 
     /// Whether somebody is registered over this flow: such a source is never banned whole.
@@ -280,7 +280,8 @@ impl Registrar {
             let left = u64::try_from(binding.expires.0.saturating_sub(now.wall.0)).unwrap_or(0);
             // A wall clock that jumped must not make a binding outlive what we grant.
             let left = Duration::from_micros(left).min(Duration::from_secs(u64::from(self.limits.max_expires)));
-            let awaiting = binding.flow.connection.is_some();
+            // Its connection is gone with the process; the store does not even tell which one it was.
+            let awaiting = binding.flow.transport.is_reliable();
             let slot = Slot { awaiting, ..Slot::new(binding.clone(), now.mono + left) };
             self.table.set(binding.tenant, &binding.extension, &binding.key, Some(slot));
         }
