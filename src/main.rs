@@ -32,7 +32,7 @@ struct Settings {
     /// Where database, journal and secret.key are.
     #[arg(long, value_name = "DIR", env = "STROWGER_DATA_DIR", global = true)]
     data_dir: Option<PathBuf>,
-    /// Where phones reach us, as udp:ADDRESS:PORT or tcp:ADDRESS:PORT; may be given several times. Port 0 takes a free one.
+    /// Where phones reach us, as udp:ADDRESS:PORT, tcp:… or tls:…; may be given several times. Port 0 takes a free one.
     #[arg(long, value_name = "LISTENER", env = "STROWGER_SIP_LISTEN", value_delimiter = ',', global = true)]
     sip_listen: Vec<String>,
     /// Where the REST API listens.

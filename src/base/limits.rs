@@ -40,8 +40,10 @@ pub const TRACE_BYTES: usize = 16 * 1024;
 pub const TRACE_TOTAL_BYTES: usize = 256 * 1024 * 1024;
 /// Requests of one leg waiting for their turn (re-INVITEs after glare, INFOs).
 pub const LEG_BACKLOG: usize = 16;
-/// TCP connections at once, unless configured otherwise.
+/// Connections of phones (TCP, TLS) at once, unless configured otherwise.
 pub const CONNECTIONS: usize = 20_000;
+/// TLS handshakes under way; more wait in the kernel.
+pub const HANDSHAKES: usize = 1_024;
 /// Packets a second one RTP port takes from its peer; a flood, or a loop of calls through ourselves, ends here.
 pub const PORT_PACKETS: u32 = 5_000;
 /// HTTP connections at once; more wait.

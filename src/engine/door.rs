@@ -86,6 +86,7 @@ impl Engine {
         }
         let scheme = Uri::parse(request.request_uri()).map(|uri| uri.scheme);
         match scheme {
+            Ok(Scheme::Sips) if !flow.transport.is_secure() => return Some(416),
             Ok(Scheme::Sip | Scheme::Sips | Scheme::Tel) => {}
             Ok(_) => return Some(416),
             Err(_) => return Some(400),

@@ -17,6 +17,10 @@ pub struct NetCounters {
     pub tcp_open: Counter,
     /// Messages not sent because the connection was gone or its peer does not read.
     pub tcp_failed: Counter,
+    /// TLS handshakes that ended in a connection.
+    pub tls_agreed: Counter,
+    /// TLS handshakes that failed or took too long.
+    pub tls_failed: Counter,
     /// What arrived and is no SIP message; dropped in silence.
     pub garbage: Counter,
     /// Keep-alives: CRLF in a datagram or on a connection.

@@ -1,10 +1,12 @@
-//! TCP: one task a connection reads messages; the engine's thread writes them itself.
+//! Connections, TCP as it is or with TLS on it: one task a connection reads messages; the engine's thread writes them
+//! itself.
 //!
 //! ```text
-//!                 whole message               nothing for IDLE, half a message for HALF,
-//!   (accepted) ─────────────────► (talking)   a peer that does not read, a fault, end of stream
-//!       │  nothing whole for FIRST     └──────────────────────────► (closed): the engine is told
-//!       └──────────────────────────────────────────────────────────────┘
+//!   TLS only             agreed   whole message               nothing for IDLE, half a message for HALF,
+//!   (handshaking) ─► (accepted) ─────────────────► (talking)   a peer that does not read, a fault, end of stream
+//!       │                │  nothing whole for FIRST     └──────────────────────────► (closed): the engine is told
+//!       │                └──────────────────────────────────────────────────────────────┘
+//!       └─ a fault, HANDSHAKE over ─► (refused): the engine never hears of it
 //! ```
 //!
 //! Who owns what: the task reads and decides when the connection ends; `Connection::send` writes at once when nothing
@@ -13,7 +15,9 @@
 use crate::base::ids::{ConnectionId, ListenerId};
 use crate::engine::flow::{Flow, Transport};
 use crate::net::counters::NetCounters;
+use crate::net::tls::Tls;
 use crate::net::wake::Waker;
+use crate::net::wire::Wire;
 use crate::proto::sip::message::Message;
 use crate::proto::sip::stream::{Frame, Framer, PONG};
 use bytes::Bytes;
@@ -23,22 +27,23 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
 /// Bytes that may wait for a peer that reads slowly; beyond it messages are refused.
 const PENDING_BYTES: usize = 256 * 1024;
-/// What one read takes at most.
-const READ_BYTES: usize = 4 * 1024;
 /// Pause after the kernel could not give us a connection (out of descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a peer may stay silent.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
+    /// For agreeing on TLS.
+    pub handshake: Duration,
     /// Until its first whole message.
     pub first: Duration,
     /// Between messages or keep-alives. Longer than the longest registration: a phone need not send anything else.
@@ -53,6 +58,7 @@ impl Patience {
     /// `longest_registration` is what a phone may be granted, seconds.
     pub fn new(longest_registration: u32) -> Patience {
         Patience {
+            handshake: Duration::from_secs(10),
             first: Duration::from_secs(30),
             idle: Duration::from_secs(u64::from(longest_registration) + 60),
             half: Duration::from_secs(10),
@@ -92,17 +98,17 @@ impl TcpPlane {
         TcpPlane { arrivals, waker, counters, patience, next_id: AtomicU64::new(1), room, connections }
     }
 
-    /// Accepts connections until the task is dropped, and its connections with it.
-    pub async fn serve(self: Arc<Self>, listener_id: ListenerId, listener: TcpListener) {
+    /// Accepts connections, with `tls` over TLS, until the task is dropped, and its connections with it.
+    pub async fn serve(self: Arc<Self>, listener_id: ListenerId, listener: TcpListener, tls: Option<Arc<Tls>>) {
         let mut tasks = JoinSet::new();
         let mut is_full = false;
         loop {
             let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+                accepted = accept(&listener, tls.as_deref()) => accepted,
                 Some(_ended) = tasks.join_next() => continue,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, turn) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     warn!("can't accept a SIP connection: {error}; trying again in {ACCEPT_PAUSE:?}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -119,32 +125,68 @@ impl TcpPlane {
             };
             is_full = false;
             let id = ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed));
-            match Connection::new(id, listener_id, stream) {
-                Ok(connection) => drop(tasks.spawn(self.clone().attend(Arc::new(connection), permit))),
+            match Connection::new(id, listener_id, stream, tls.as_deref()) {
+                Ok(connection) => {
+                    let handshake = tls.clone().zip(turn);
+                    drop(tasks.spawn(self.clone().attend(Arc::new(connection), permit, handshake)));
+                }
                 Err(error) => debug!("a SIP connection ended before it began: {error}"),
             }
         }
     }
 
-    async fn attend(self: Arc<Self>, connection: Arc<Connection>, permit: OwnedSemaphorePermit) {
+    async fn attend(
+        self: Arc<Self>,
+        connection: Arc<Connection>,
+        permit: OwnedSemaphorePermit,
+        handshake: Option<(Arc<Tls>, OwnedSemaphorePermit)>,
+    ) {
         self.counters.tcp_accepted.add(1);
         self.counters.tcp_open.add(1);
         let remote = connection.flow.remote;
-        if self.tell(Arrival::Opened(connection.clone())).await {
-            let end = self.talk(&connection).await;
+        let mut framer = Framer::default();
+        let is_agreed = match handshake {
+            Some((tls, turn)) => {
+                let is_agreed = self.agree(&connection, &mut framer, &tls).await;
+                drop(turn);
+                is_agreed
+            }
+            None => true,
+        };
+        if is_agreed && self.tell(Arrival::Opened(connection.clone())).await {
+            let end = self.talk(&connection, framer).await;
             debug!("SIP connection of {remote} closed: {end}");
             connection.close();
+            connection.wire.close();
             self.tell(Arrival::Closed(connection.id)).await;
         }
         self.counters.tcp_open.sub(1);
         drop(permit);
     }
 
-    /// Reads until the connection ends; says why it did.
-    async fn talk(&self, connection: &Connection) -> End {
-        let mut framer = Framer::default();
+    /// The TLS handshake; whether it led to a connection. What the peer said right behind it is in `framer`.
+    async fn agree(&self, connection: &Connection, framer: &mut Framer, tls: &Tls) -> bool {
+        let agreed = match timeout(self.patience.handshake, connection.shake_hands(framer)).await {
+            Ok(agreed) => agreed,
+            Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        match &agreed {
+            Ok(()) => self.counters.tls_agreed.add(1),
+            Err(error) => {
+                self.counters.tls_failed.add(1);
+                tls.tell_refused(connection.flow.remote, error);
+            }
+        }
+        agreed.is_ok()
+    }
+
+    /// Reads until the connection ends; says why it did. `framer` holds what was read before.
+    async fn talk(&self, connection: &Connection, mut framer: Framer) -> End {
         let mut silence = Silence::new(self.patience);
         let mut alarm = std::pin::pin!(sleep_until(silence.deadline()));
+        if let Err(end) = self.take_frames(connection, &mut framer, &mut silence).await {
+            return end;
+        }
         loop {
             let is_pending = connection.is_pending();
             silence.writing(is_pending);
@@ -153,22 +195,20 @@ impl TcpPlane {
                 alarm.as_mut().reset(silence.deadline());
             }
             tokio::select! {
-                ready = connection.stream.readable() => {
-                    if let Err(error) = ready {
-                        return End::Broken(error);
-                    }
-                    framer.buffer().reserve(READ_BYTES);
-                    match connection.stream.try_read_buf(framer.buffer()) {
-                        Ok(0) => return End::Finished,
-                        Ok(_) => {}
+                ready = connection.wire.stream.readable() => {
+                    let is_open = match ready.and_then(|()| connection.wire.read(framer.buffer())) {
+                        Ok(is_open) => is_open,
                         Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
                         Err(e) => return End::Broken(e),
-                    }
+                    };
                     if let Err(end) = self.take_frames(connection, &mut framer, &mut silence).await {
                         return end;
                     }
+                    if !is_open {
+                        return End::Finished;
+                    }
                 }
-                ready = connection.stream.writable(), if is_pending => {
+                ready = connection.wire.stream.writable(), if is_pending => {
                     match ready.and_then(|()| connection.flush()) {
                         Ok(0) => {}
                         Ok(_) => silence.wrote(),
@@ -239,6 +279,15 @@ impl TcpPlane {
         self.waker.wake();
         told
     }
+}
+
+/// The next connection, when there is room for its TLS handshake.
+async fn accept(listener: &TcpListener, tls: Option<&Tls>) -> io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
+    let turn = match tls {
+        Some(tls) => tls.turn().await,
+        None => None,
+    };
+    Ok((listener.accept().await?.0, turn))
 }
 
 /// Why a connection ended.
@@ -324,7 +373,7 @@ impl Silence {
 pub struct Connection {
     id: ConnectionId,
     flow: Flow,
-    stream: TcpStream,
+    wire: Wire,
     pending: Mutex<Pending>,
     changed: Notify,
 }
@@ -343,7 +392,7 @@ struct Pending {
 pub struct NotSent;
 
 impl Connection {
-    fn new(id: ConnectionId, listener: ListenerId, stream: TcpStream) -> io::Result<Connection> {
+    fn new(id: ConnectionId, listener: ListenerId, stream: TcpStream, tls: Option<&Tls>) -> io::Result<Connection> {
         stream.set_nodelay(true)?;
         // A phone that lost its power is noticed within two minutes, not when it should have registered again.
         let keepalive = TcpKeepalive::new()
@@ -353,12 +402,14 @@ impl Connection {
         SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
         let flow = Flow {
             listener,
-            transport: Transport::Tcp,
+            transport: if tls.is_some() { Transport::Tls } else { Transport::Tcp },
             local: stream.local_addr()?.ip(),
             remote: stream.peer_addr()?,
             connection: Some(id),
         };
-        Ok(Connection { id, flow, stream, pending: Mutex::default(), changed: Notify::new() })
+        let session = tls.map(Tls::session).transpose().map_err(io::Error::other)?;
+        let wire = Wire::new(stream, session);
+        Ok(Connection { id, flow, wire, pending: Mutex::default(), changed: Notify::new() })
     }
 
     pub fn id(&self) -> ConnectionId {
@@ -367,6 +418,29 @@ impl Connection {
 
     pub fn flow(&self) -> Flow {
         self.flow
+    }
+
+    /// Until TLS has agreed with the peer. What the peer said with its last word is in `framer`.
+    async fn shake_hands(&self, framer: &mut Framer) -> io::Result<()> {
+        while self.wire.is_handshaking() {
+            let writable = if self.wire.is_pending() { Interest::WRITABLE } else { Interest::READABLE };
+            let ready = self.wire.stream.ready(Interest::READABLE | writable).await?;
+            if ready.is_writable() {
+                self.wire.flush()?;
+            }
+            if !ready.is_readable() {
+                continue;
+            }
+            match self.wire.read(framer.buffer()) {
+                Ok(true) => {}
+                // Said all and gone: for the engine to hear what it said.
+                Ok(false) if !self.wire.is_handshaking() => {}
+                Ok(false) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
+            }
+        }
+        self.wire.flush().map(drop)
     }
 
     /// Writes a whole message, or puts it behind those that wait. Never blocks.
@@ -381,7 +455,7 @@ impl Connection {
             if self.write_some(&mut pending).is_err() {
                 pending.is_closed = true;
             }
-            if pending.is_closed || !pending.queue.is_empty() {
+            if pending.is_closed || !pending.queue.is_empty() || self.wire.is_pending() {
                 self.changed.notify_one();
             }
             if pending.is_closed {
@@ -403,9 +477,9 @@ impl Connection {
 
     /// Writes what the kernel takes; returns how many bytes.
     fn write_some(&self, pending: &mut Pending) -> io::Result<usize> {
-        let mut total = 0;
+        let mut total = self.wire.flush()?;
         while let Some(first) = pending.queue.front() {
-            match self.stream.try_write(&first[pending.written..]) {
+            match self.wire.write(&first[pending.written..]) {
                 Ok(written) => {
                     total += written;
                     pending.bytes -= written;
@@ -423,7 +497,7 @@ impl Connection {
     }
 
     fn is_pending(&self) -> bool {
-        !self.pending().queue.is_empty()
+        !self.pending().queue.is_empty() || self.wire.is_pending()
     }
 
     fn is_closed(&self) -> bool {
@@ -437,4 +511,4 @@ impl Connection {
 
 #[cfg(test)]
 #[path = "tcp_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -2,49 +2,55 @@ use super::*;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const OPTIONS: &[u8] = b"OPTIONS sip:pbx SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\n\
+pub const OPTIONS: &[u8] =
+    b"OPTIONS sip:pbx SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\n\
     To: <sip:pbx>\r\nCall-ID: c1\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
 
-struct Bench {
-    address: SocketAddr,
-    plane: Arc<TcpPlane>,
-    arrivals: mpsc::Receiver<Arrival>,
+/// A listener on the loopback, and in place of the engine the test.
+pub struct Bench {
+    pub address: SocketAddr,
+    pub plane: Arc<TcpPlane>,
+    pub arrivals: mpsc::Receiver<Arrival>,
     _server: JoinSet<()>,
 }
 
 async fn bench(patience: Patience, connections: usize) -> Bench {
+    bench_with(patience, connections, None).await
+}
+
+pub async fn bench_with(patience: Patience, connections: usize, tls: Option<Arc<Tls>>) -> Bench {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, arrivals) = mpsc::channel(16);
     let waker = Arc::new(Waker::new().unwrap());
     let plane = Arc::new(TcpPlane::new(sender, waker, Arc::default(), patience, connections));
     let mut server = JoinSet::new();
-    server.spawn(plane.clone().serve(ListenerId(1), listener));
+    server.spawn(plane.clone().serve(ListenerId(1), listener, tls));
     Bench { address, plane, arrivals, _server: server }
 }
 
-fn patient() -> Patience {
+pub fn patient() -> Patience {
     Patience::new(3600)
 }
 
 fn impatient() -> Patience {
     let short = Duration::from_millis(50);
-    Patience { first: short, idle: short, half: short, write: short }
+    Patience { handshake: short, first: short, idle: short, half: short, write: short }
 }
 
 impl Bench {
-    async fn next(&mut self) -> Arrival {
+    pub async fn next(&mut self) -> Arrival {
         tokio::time::timeout(Duration::from_secs(10), self.arrivals.recv()).await.expect("in time").expect("alive")
     }
 
-    async fn opened(&mut self) -> Arc<Connection> {
+    pub async fn opened(&mut self) -> Arc<Connection> {
         match self.next().await {
             Arrival::Opened(connection) => connection,
             _ => panic!("a connection opens first"),
         }
     }
 
-    async fn message(&mut self) -> (Flow, Message) {
+    pub async fn message(&mut self) -> (Flow, Message) {
         match self.next().await {
             Arrival::Message { flow, message } => (flow, message),
             Arrival::Opened(_) => panic!("opened instead of a message"),
@@ -52,7 +58,7 @@ impl Bench {
         }
     }
 
-    async fn closed(&mut self) -> ConnectionId {
+    pub async fn closed(&mut self) -> ConnectionId {
         match self.next().await {
             Arrival::Closed(id) => id,
             _ => panic!("the connection closes"),

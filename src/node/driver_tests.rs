@@ -28,13 +28,13 @@ fn bench() -> Bench {
 
     let socket = bind::udp("0.0.0.0:0".parse().unwrap()).unwrap();
     let udp = socket.local_addr().unwrap();
-    let listener = bind::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = bind::connections("127.0.0.1:0".parse().unwrap(), Transport::Tcp).unwrap();
     let tcp = listener.local_addr().unwrap();
     let (sender, arrivals) = mpsc::channel(64);
     let plane = Arc::new(TcpPlane::new(sender, waker.clone(), net.clone(), Patience::new(3600), 100));
     let _guard = runtime.enter();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-    runtime.spawn(plane.serve(ListenerId(1), listener));
+    runtime.spawn(plane.serve(ListenerId(1), listener, None));
 
     let listeners = [(0, Transport::Udp, udp), (1, Transport::Tcp, tcp)].map(|(id, transport, bind)| Listener {
         id: ListenerId(id),

@@ -21,6 +21,8 @@ pub fn figures(net: Arc<NetCounters>, stats: Arc<Stats>, writer: WriterHandle, e
             counter("sip_tcp_failed", "SIP messages whose connection was gone or slow", net.tcp_failed.get()),
             counter("sip_tcp_refused", "Connections refused because too many are open", net.tcp_refused.get()),
             gauge("sip_tcp_connections", "SIP connections open", net.tcp_open.get()),
+            counter("sip_tls_agreed", "TLS handshakes that ended in a connection", net.tls_agreed.get()),
+            counter("sip_tls_failed", "TLS handshakes that failed or took too long", net.tls_failed.get()),
             counter("sip_garbage", "Received and no SIP message", net.garbage.get()),
             counter("sip_keepalives", "Keep-alives received", net.keepalives.get()),
             counter("engine_inputs", "Inputs the engine has handled", stats.inputs.get()),

@@ -12,12 +12,14 @@ use crate::board::metrics::Metrics;
 use crate::board::trace::Bounds;
 use crate::engine::Engine;
 use crate::engine::config::Listener;
+use crate::engine::flow::Transport;
 use crate::engine::record::Binding;
 use crate::media::{MediaConfig, MediaHandle, MediaPlane};
 use crate::net::bind;
 use crate::net::counters::NetCounters;
 use crate::net::tcp::{Patience, TcpPlane};
 use crate::net::wake::Waker;
+use crate::node::certificates;
 use crate::node::clock;
 use crate::node::config::{self, Config};
 use crate::node::driver::{Driver, Outlets, Sources};
@@ -91,6 +93,7 @@ async fn serve(config: Config, files: Files) -> Result<ExitCode> {
     }
     let sockets = Sockets::bind(&config, &store.tenants().await?)?;
     let listeners = sockets.listeners.clone();
+    let tls = certificates::open(&config, &listeners)?;
     let http = TcpListener::from_std(bind::http(config.http.listen)?)?;
     let http_address = http.local_addr()?;
     let waker = Arc::new(Waker::new()?);
@@ -132,8 +135,9 @@ async fn serve(config: Config, files: Files) -> Result<ExitCode> {
     let patience = Patience::new(config.registration.max_expires);
     let plane = TcpPlane::new(arrivals, shared.waker.clone(), shared.net.clone(), patience, files.connections);
     let plane = Arc::new(plane);
-    for (id, listener) in sockets.tcp {
-        tokio::spawn(plane.clone().serve(id, TcpListener::from_std(listener)?));
+    for (id, transport, listener) in sockets.streams {
+        let tls = tls.clone().filter(|_| transport == Transport::Tls);
+        tokio::spawn(plane.clone().serve(id, TcpListener::from_std(listener)?, tls));
     }
     let running = Arc::new(Running::new(&shared.inbox, &store, &writer, media, version));
     let stop_api = serve_api(&config, http, &running, &shared).await?;

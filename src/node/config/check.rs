@@ -1,7 +1,9 @@
 //! From what is written to what is meant: every semantic fault is found, named by its key, and comes with advice.
 
 use super::file::File;
-use super::{Api, ApiAuth, Calls, Config, ConfigError, Http, Journal, Log, Overrides, Rtp, SipListener, locate};
+use super::{
+    Api, ApiAuth, Calls, Config, ConfigError, Http, Journal, Log, Overrides, Rtp, SipListener, TlsPaths, locate,
+};
 use crate::engine::config::{AuthConfig, Redirects, RegistrationLimits, SessionTimers};
 use crate::engine::flow::Transport;
 use crate::proto::sip::digest::Algorithm;
@@ -41,6 +43,7 @@ impl Checker<'_> {
 pub(super) fn check(origin: &str, text: &str, file: File, overrides: &Overrides) -> Result<Config, Vec<ConfigError>> {
     let mut checker = Checker { origin, text, errors: Vec::new() };
     let sip = listeners(&mut checker, &file, overrides);
+    let tls = tls(&mut checker, &file);
     let rtp = rtp(&mut checker, &file, overrides);
     let http = http(&mut checker, &file, overrides);
     let api = api(&mut checker, &file, http, overrides);
@@ -69,6 +72,7 @@ pub(super) fn check(origin: &str, text: &str, file: File, overrides: &Overrides)
     Ok(Config {
         data_dir,
         sip,
+        tls,
         rtp,
         http: Http { listen: http },
         api,
@@ -116,9 +120,9 @@ fn listeners(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> O
         }
     }
     for (index, listener) in listeners.iter().enumerate() {
-        let Some(other) = listeners[..index]
-            .iter()
-            .find(|other| other.transport == listener.transport && clash(other.bind, listener.bind))
+        // TCP and TLS share their ports.
+        let same_ports = |other: &SipListener| other.transport.is_reliable() == listener.transport.is_reliable();
+        let Some(other) = listeners[..index].iter().find(|other| same_ports(other) && clash(other.bind, listener.bind))
         else {
             continue;
         };
@@ -141,15 +145,27 @@ fn listeners(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> O
     Some(listeners)
 }
 
+fn tls(checker: &mut Checker<'_>, file: &File) -> TlsPaths {
+    let path = |text: &Option<String>| text.as_ref().filter(|text| !text.is_empty()).map(PathBuf::from);
+    let (certificate, key) = (path(&file.tls.certificate), path(&file.tls.key));
+    match (&certificate, &key) {
+        (Some(_), None) => checker.fault("tls.certificate", "a certificate is of no use without its key: add tls.key"),
+        (None, Some(_)) => checker.fault("tls.key", "a key is of no use without its certificate: add tls.certificate"),
+        _ => {}
+    }
+    TlsPaths { identity: certificate.zip(key), client_ca: path(&file.tls.client_ca) }
+}
+
 /// `udp:127.0.0.1:5060` or `tcp:[::1]:5060`.
 fn listener(text: &str) -> Result<(Transport, SocketAddr), String> {
-    let advice = "write for example udp:0.0.0.0:5060 or tcp:[::]:5060";
+    let advice = "write for example udp:0.0.0.0:5060 or tls:[::]:5061";
     let text = text.trim();
     let (transport, address) = text.split_once(':').ok_or_else(|| format!("`{text}` is no listener: {advice}"))?;
     let transport = match transport.to_ascii_lowercase().as_str() {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
-        other => return Err(format!("`{other}` is no transport of this version (udp, tcp): {advice}")),
+        "tls" => Transport::Tls,
+        other => return Err(format!("`{other}` is no transport of this version (udp, tcp, tls): {advice}")),
     };
     let bind: SocketAddr = address.parse().map_err(|_| format!("`{address}` is no address with port: {advice}"))?;
     if is_group(bind.ip()) {
@@ -158,7 +174,7 @@ fn listener(text: &str) -> Result<(Transport, SocketAddr), String> {
     Ok((transport, bind))
 }
 
-/// Whether two sockets of one transport can't be open at once.
+/// Whether two sockets of one kind can't be open at once.
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     let same_address = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && same_address

@@ -8,6 +8,7 @@ use serde::Deserialize;
 pub(super) struct File {
     pub data_dir: String,
     pub sip: Sip,
+    pub tls: Tls,
     pub rtp: Rtp,
     pub http: Http,
     pub api: Api,
@@ -33,6 +34,14 @@ pub(super) struct Listen {
     pub advertise: Option<String>,
     #[serde(default = "default_tenant")]
     pub tenant: String,
+}
+
+#[derive(Deserialize, Clone, Default, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tls {
+    pub certificate: Option<String>,
+    pub key: Option<String>,
+    pub client_ca: Option<String>,
 }
 
 #[derive(Deserialize, Clone, PartialEq, Debug)]
@@ -114,6 +123,7 @@ impl Default for File {
         File {
             data_dir: "./data".to_owned(),
             sip: Sip::default(),
+            tls: Tls::default(),
             rtp: Rtp::default(),
             http: Http::default(),
             api: Api::default(),

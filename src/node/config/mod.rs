@@ -25,6 +25,7 @@ use std::time::Duration;
 pub struct Config {
     pub data_dir: PathBuf,
     pub sip: Vec<SipListener>,
+    pub tls: TlsPaths,
     pub rtp: Rtp,
     pub http: Http,
     pub api: Api,
@@ -44,6 +45,15 @@ pub struct SipListener {
     pub advertise: Option<SocketAddr>,
     /// Name of the tenant a request is for whose domain nobody has.
     pub tenant: String,
+}
+
+/// PEM files for SIP over TLS.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct TlsPaths {
+    /// Certificate and key; None for a certificate of our own making.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Who must have signed a phone's certificate; None: phones need none.
+    pub client_ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -159,7 +169,9 @@ fn read(path: Option<&Path>) -> Result<(String, String), ConfigError> {
 pub fn warnings(path: Option<&Path>, overrides: &Overrides, config: &Config) -> Vec<ConfigError> {
     // The file was there a moment ago; without it the warnings have no place.
     let (origin, text) = read(path).unwrap_or_default();
-    machine::absent((&origin, &text), overrides, config, crate::net::interfaces::is_here)
+    let mut warnings = machine::absent((&origin, &text), overrides, config, crate::net::interfaces::is_here);
+    warnings.extend(machine::unusable_tls((&origin, &text), config));
+    warnings
 }
 
 /// The configuration a text says.

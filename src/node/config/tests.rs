@@ -78,7 +78,7 @@ auth:
   algorithms: [MD4]
 ";
     let expected = [
-        "config.yml:4:7: sip.listen[1].address: `sctp` is no transport of this version (udp, tcp): write for example udp:0.0.0.0:5060 or tcp:[::]:5060",
+        "config.yml:4:7: sip.listen[1].address: `sctp` is no transport of this version (udp, tcp, tls): write for example udp:0.0.0.0:5060 or tls:[::]:5061",
         "config.yml:6:7: sip.listen[2].advertise: `example` is no address with port: write for example 203.0.113.5:5060",
         "config.yml:8:3: rtp.ports: 20000-10000 holds less than two pairs of ports, which one call needs: write for example 10000-20000",
         "config.yml:12:3: registration.min_expires: 100 is more than registration.max_expires (90)",
