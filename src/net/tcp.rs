@@ -13,6 +13,7 @@
 use crate::base::ids::{ConnectionId, ListenerId};
 use crate::engine::flow::{Flow, Transport};
 use crate::net::counters::NetCounters;
+use crate::net::guard::Door;
 use crate::net::wake::Waker;
 use crate::proto::sip::message::Message;
 use crate::proto::sip::stream::{Frame, Framer, PONG};
@@ -75,6 +76,7 @@ pub struct TcpPlane {
     pub waker: Arc<Waker>,
     pub counters: Arc<NetCounters>,
     pub patience: Patience,
+    door: Arc<Door>,
     next_id: AtomicU64,
     room: Arc<Semaphore>,
     connections: usize,
@@ -86,10 +88,11 @@ impl TcpPlane {
         waker: Arc<Waker>,
         counters: Arc<NetCounters>,
         patience: Patience,
+        door: Arc<Door>,
         connections: usize,
     ) -> TcpPlane {
         let room = Arc::new(Semaphore::new(connections));
-        TcpPlane { arrivals, waker, counters, patience, next_id: AtomicU64::new(1), room, connections }
+        TcpPlane { arrivals, waker, counters, patience, door, next_id: AtomicU64::new(1), room, connections }
     }
 
     /// Accepts connections until the task is dropped, and its connections with it.
@@ -101,8 +104,8 @@ impl TcpPlane {
                 accepted = listener.accept() => accepted,
                 Some(_ended) = tasks.join_next() => continue,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
+            let (stream, remote) = match accepted {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     warn!("can't accept a SIP connection: {error}; trying again in {ACCEPT_PAUSE:?}");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -118,10 +121,17 @@ impl TcpPlane {
                 continue;
             };
             is_full = false;
+            if !self.door.connect(remote.ip()) {
+                self.counters.tcp_unwelcome.add(1);
+                continue;
+            }
             let id = ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed));
             match Connection::new(id, listener_id, stream) {
                 Ok(connection) => drop(tasks.spawn(self.clone().attend(Arc::new(connection), permit))),
-                Err(error) => debug!("a SIP connection ended before it began: {error}"),
+                Err(error) => {
+                    self.door.disconnect(remote.ip());
+                    debug!("a SIP connection ended before it began: {error}");
+                }
             }
         }
     }
@@ -137,6 +147,7 @@ impl TcpPlane {
             self.tell(Arrival::Closed(connection.id)).await;
         }
         self.counters.tcp_open.sub(1);
+        self.door.disconnect(remote.ip());
         drop(permit);
     }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::net::guard::tests::open_door;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -17,7 +18,7 @@ async fn bench(patience: Patience, connections: usize) -> Bench {
     let address = listener.local_addr().unwrap();
     let (sender, arrivals) = mpsc::channel(16);
     let waker = Arc::new(Waker::new().unwrap());
-    let plane = Arc::new(TcpPlane::new(sender, waker, Arc::default(), patience, connections));
+    let plane = Arc::new(TcpPlane::new(sender, waker, Arc::default(), patience, Arc::new(open_door()), connections));
     let mut server = JoinSet::new();
     server.spawn(plane.clone().serve(ListenerId(1), listener));
     Bench { address, plane, arrivals, _server: server }

@@ -1,6 +1,7 @@
 //! The daemon: everything wired together.
 
 pub mod admin;
+pub mod bans;
 pub mod clock;
 pub mod config;
 pub mod driver;

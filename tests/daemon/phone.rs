@@ -48,7 +48,12 @@ impl Message {
 
 impl Phone {
     pub fn new(server: SocketAddr, user: &str, password: &str) -> Phone {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Phone::at("127.0.0.1", server, user, password)
+    }
+
+    /// At another address of the loopback.
+    pub fn at(host: &str, server: SocketAddr, user: &str, password: &str) -> Phone {
+        let socket = UdpSocket::bind((host, 0)).unwrap();
         Phone {
             socket,
             server,
@@ -160,6 +165,22 @@ impl Phone {
         let to = format!("<sip:{}@{}>", self.user, self.server);
         let call_id = format!("reg-{}-{}", self.user, self.count);
         self.authenticated("REGISTER", &uri, &to, &call_id, "Expires: 600\r\n", "").status()
+    }
+
+    /// Registers, and says whether its answer to the challenge was met with silence. A question it asks next is answered.
+    pub fn registers_in_vain(&mut self) -> bool {
+        self.count += 1;
+        let (uri, call_id) = (format!("sip:{}", self.server), format!("vain-{}-{}", self.user, self.count));
+        let to = format!("<sip:{}@{}>", self.user, self.server);
+        self.request("REGISTER", &uri, &to, &call_id, 1, "", "");
+        let challenge = self.final_response(&call_id, "1 REGISTER");
+        let credentials = self.credentials(&challenge, "WWW-Authenticate", "REGISTER", &uri);
+        self.request("REGISTER", &uri, &to, &call_id, 2, &format!("Authorization: {credentials}\r\n"), "");
+        self.socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let mut buffer = [0; 8192];
+        let is_silent = self.socket.recv(&mut buffer).is_err();
+        self.ping();
+        is_silent
     }
 
     /// OPTIONS without credentials, as a monitor sends it.
