@@ -44,6 +44,14 @@ pub const LEG_BACKLOG: usize = 16;
 pub const CONNECTIONS: usize = 20_000;
 /// TLS handshakes under way; more wait in the kernel.
 pub const HANDSHAKES: usize = 1_024;
+/// Sources of SIP messages the guard remembers: more than `BINDINGS`, so that registered phones crowd nobody out.
+pub const GUARD_SOURCES: usize = 131_072;
+/// Sources whose failed log-ins are counted; a failure counts only from an address that has answered our challenge.
+pub const GUARD_FAILURES: usize = 16_384;
+/// Users of one source whose failed log-ins are counted.
+pub const GUARD_USERS: usize = 32;
+/// Bans at once; beyond it the one that ends first gives way.
+pub const GUARD_BANS: usize = 10_000;
 /// Packets a second one RTP port takes from its peer; a flood, or a loop of calls through ourselves, ends here.
 pub const PORT_PACKETS: u32 = 5_000;
 /// HTTP connections at once; more wait.

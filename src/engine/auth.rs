@@ -19,6 +19,7 @@ use crate::proto::sip::name::Name;
 use crate::proto::sip::uri::Uri;
 use crate::proto::sip::writer::Writer;
 use sha2::{Digest as _, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -160,6 +161,12 @@ impl Auth {
         fault.map_or(Ok(None), Err)
     }
 
+    /// The user that a request's credentials for our realm name.
+    pub fn claimed(&self, request: &Message, tenant: &Tenant) -> Option<Box<str>> {
+        let credentials = self.credentials(request, tenant).ok()??;
+        Some(user_text(&credentials).into())
+    }
+
     /// Adds a WWW-Authenticate field for each algorithm, the preferred one first, with one new nonce.
     pub fn challenge(
         &mut self,
@@ -260,6 +267,12 @@ impl Window {
         }
         fresh
     }
+}
+
+/// The user of credentials as it is shown and counted: what is too long for a number is cut.
+pub fn user_text<'c>(credentials: &'c Credentials<'_>) -> Cow<'c, str> {
+    let user = &*credentials.username;
+    String::from_utf8_lossy(&user[..user.len().min(limits::NUMBER_BYTES)])
 }
 
 /// Whether the credentials were made for this Request-URI. Phones and NAT gateways change hosts, ports and parameters

@@ -15,6 +15,7 @@
 use crate::base::ids::{ConnectionId, ListenerId};
 use crate::engine::flow::{Flow, Transport};
 use crate::net::counters::NetCounters;
+use crate::net::guard::Door;
 use crate::net::tls::Tls;
 use crate::net::wake::Waker;
 use crate::net::wire::Wire;
@@ -24,6 +25,7 @@ use bytes::Bytes;
 use socket2::{SockRef, TcpKeepalive};
 use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -81,6 +83,7 @@ pub struct TcpPlane {
     pub waker: Arc<Waker>,
     pub counters: Arc<NetCounters>,
     pub patience: Patience,
+    door: Arc<Door>,
     next_id: AtomicU64,
     room: Arc<Semaphore>,
     connections: usize,
@@ -92,10 +95,11 @@ impl TcpPlane {
         waker: Arc<Waker>,
         counters: Arc<NetCounters>,
         patience: Patience,
+        door: Arc<Door>,
         connections: usize,
     ) -> TcpPlane {
         let room = Arc::new(Semaphore::new(connections));
-        TcpPlane { arrivals, waker, counters, patience, next_id: AtomicU64::new(1), room, connections }
+        TcpPlane { arrivals, waker, counters, patience, door, next_id: AtomicU64::new(1), room, connections }
     }
 
     /// Accepts connections, with `tls` over TLS, until the task is dropped, and its connections with it.
@@ -107,7 +111,7 @@ impl TcpPlane {
                 accepted = accept(&listener, tls.as_deref()) => accepted,
                 Some(_ended) = tasks.join_next() => continue,
             };
-            let (stream, turn) = match accepted {
+            let ((stream, remote), turn) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     warn!("can't accept a SIP connection: {error}; trying again in {ACCEPT_PAUSE:?}");
@@ -124,13 +128,20 @@ impl TcpPlane {
                 continue;
             };
             is_full = false;
+            if !self.door.connect(remote.ip()) {
+                self.counters.tcp_unwelcome.add(1);
+                continue;
+            }
             let id = ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed));
             match Connection::new(id, listener_id, stream, tls.as_deref()) {
                 Ok(connection) => {
                     let handshake = tls.clone().zip(turn);
                     drop(tasks.spawn(self.clone().attend(Arc::new(connection), permit, handshake)));
                 }
-                Err(error) => debug!("a SIP connection ended before it began: {error}"),
+                Err(error) => {
+                    self.door.disconnect(remote.ip());
+                    debug!("a SIP connection ended before it began: {error}");
+                }
             }
         }
     }
@@ -161,6 +172,7 @@ impl TcpPlane {
             self.tell(Arrival::Closed(connection.id)).await;
         }
         self.counters.tcp_open.sub(1);
+        self.door.disconnect(remote.ip());
         drop(permit);
     }
 
@@ -282,12 +294,15 @@ impl TcpPlane {
 }
 
 /// The next connection, when there is room for its TLS handshake.
-async fn accept(listener: &TcpListener, tls: Option<&Tls>) -> io::Result<(TcpStream, Option<OwnedSemaphorePermit>)> {
+async fn accept(
+    listener: &TcpListener,
+    tls: Option<&Tls>,
+) -> io::Result<((TcpStream, SocketAddr), Option<OwnedSemaphorePermit>)> {
     let turn = match tls {
         Some(tls) => tls.turn().await,
         None => None,
     };
-    Ok((listener.accept().await?.0, turn))
+    Ok((listener.accept().await?, turn))
 }
 
 /// Why a connection ended.

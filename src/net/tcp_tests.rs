@@ -1,4 +1,5 @@
 use super::*;
+use crate::net::guard::tests::open_door;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -23,7 +24,7 @@ pub async fn bench_with(patience: Patience, connections: usize, tls: Option<Arc<
     let address = listener.local_addr().unwrap();
     let (sender, arrivals) = mpsc::channel(16);
     let waker = Arc::new(Waker::new().unwrap());
-    let plane = Arc::new(TcpPlane::new(sender, waker, Arc::default(), patience, connections));
+    let plane = Arc::new(TcpPlane::new(sender, waker, Arc::default(), patience, Arc::new(open_door()), connections));
     let mut server = JoinSet::new();
     server.spawn(plane.clone().serve(ListenerId(1), listener, tls));
     Bench { address, plane, arrivals, _server: server }

@@ -1,13 +1,17 @@
-//! The administrator's commands on the command line: extensions and tenants in the database. A running daemon notices the
+//! The administrator's commands on the command line: extensions, tenants and bans in the database. A running daemon notices the
 //! change by itself.
 
 use crate::base::ids::TenantId;
+use crate::net::guard::{Reason, Source};
+use crate::node::clock;
+use crate::store::bans::BanRow;
 use crate::store::extensions::{ExtensionChange, NewExtension};
 use crate::store::secret::typeable_password;
 use crate::store::tenants::NewTenant;
 use crate::store::{DATABASE_FILE, Store};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
+use std::time::Duration;
 
 /// What to do with extensions.
 #[derive(Debug)]
@@ -22,6 +26,13 @@ pub enum ExtensionCommand {
 pub enum TenantCommand {
     List,
     Add { name: String, domains: Vec<String>, realm: Option<String>, time_zone: String },
+}
+
+#[derive(Debug)]
+pub enum BanCommand {
+    List,
+    Add { source: String, user: Option<String>, seconds: u32 },
+    Clear { source: Option<String>, user: Option<String> },
 }
 
 /// Carries out a command on the extensions of a tenant; what it has to say goes to standard output.
@@ -87,6 +98,46 @@ fn must_exist(data_dir: &Path) -> Result<()> {
     }
     let path = data_dir.display();
     bail!("there is no database in {path}: name the data directory with --data-dir, or start the exchange first")
+}
+
+/// Carries out a command on bans.
+pub fn bans(data_dir: &Path, command: BanCommand) -> Result<()> {
+    must_exist(data_dir)?;
+    with_store(data_dir, async |store| match command {
+        BanCommand::List => {
+            let now = clock::wall();
+            println!("{:<24} {:<16} {:>9}  Reason", "Source", "User", "Ends in");
+            for ban in store.bans().await? {
+                let left = format!("{} s", (ban.until.seconds() - now.seconds()).max(0));
+                println!("{:<24} {:<16} {left:>9}  {}", ban.source, ban.user.as_deref().unwrap_or("all"), ban.reason);
+            }
+            Ok(())
+        }
+        BanCommand::Add { source, user, seconds } => {
+            let source = canonical(&source)?;
+            let user = user.filter(|user| !user.is_empty());
+            let until = clock::wall() + Duration::from_secs(seconds.into());
+            let reason = Reason::Administrator.text().to_owned();
+            store.add_ban(&BanRow { source: source.clone(), user, until, reason }).await?;
+            println!("{source} is banned for {seconds} s.");
+            Ok(())
+        }
+        BanCommand::Clear { source, user } => {
+            let source = source.as_deref().map(canonical).transpose()?;
+            match store.clear_bans(source.as_deref(), user.as_deref()).await? {
+                0 => bail!("no such ban: strowger bans list shows all"),
+                1 => println!("1 ban ended."),
+                ended => println!("{ended} bans ended."),
+            }
+            Ok(())
+        }
+    })
+}
+
+/// A source as the guard writes it.
+fn canonical(text: &str) -> Result<String> {
+    let source: Source = text.parse().with_context(|| format!("`{text}` is no source"))?;
+    Ok(source.to_string())
 }
 
 async fn list(store: &Store, tenant: TenantId) -> Result<()> {

@@ -17,10 +17,11 @@ use crate::base::rng::Rng;
 use crate::engine::Engine;
 use crate::engine::event::{Event, EventBody};
 use crate::engine::flow::Flow;
-use crate::engine::io::{Command, CommandResult, Input, Output};
+use crate::engine::io::{Command, CommandResult, Input, Output, Suspect, Suspicion};
 use crate::engine::media::{MediaCommand, MediaEvent};
 use crate::engine::record::{Binding, Record, RecordBody};
 use crate::net::counters::NetCounters;
+use crate::net::guard::Door;
 use crate::net::tcp::{Arrival, Connection};
 use crate::net::udp::{BATCH, Datagram, Sent, UdpListener};
 use crate::net::wake::Waker;
@@ -64,6 +65,8 @@ pub struct Sources {
     pub arrivals: mpsc::Receiver<Arrival>,
     pub inbox: Arc<Inbox>,
     pub waker: Arc<Waker>,
+    /// Whom it takes messages from.
+    pub door: Arc<Door>,
 }
 
 pub struct Driver {
@@ -71,6 +74,7 @@ pub struct Driver {
     sockets: Vec<Socket>,
     arrivals: mpsc::Receiver<Arrival>,
     inbox: Arc<Inbox>,
+    door: Arc<Door>,
     rest: Rest,
     outlets: Outlets,
     connections: Map<ConnectionId, Arc<Connection>>,
@@ -129,6 +133,7 @@ impl Driver {
             sockets,
             arrivals: sources.arrivals,
             inbox: sources.inbox,
+            door: sources.door,
             rest,
             outlets,
             connections: Map::with_hasher(seeded.clone()),
@@ -195,8 +200,9 @@ impl Driver {
     }
 
     fn receive(&mut self, n: usize) -> usize {
-        let (engine, out, net) = (&mut self.engine, &mut self.out, &self.net);
-        let received = self.sockets[n].listener.receive(&mut |flow, bytes| datagram(engine, out, net, flow, bytes));
+        let (engine, out, net, door) = (&mut self.engine, &mut self.out, &self.net, &self.door);
+        let mut sink = |flow, bytes: &_| datagram(engine, out, (net, door), flow, bytes);
+        let received = self.sockets[n].listener.receive(&mut sink);
         match received {
             Ok(count) => {
                 self.net.udp_received.add(count as u64);
@@ -254,7 +260,7 @@ impl Driver {
             let Ok(arrival) = self.arrivals.try_recv() else { return count };
             match arrival {
                 Arrival::Opened(connection) => drop(self.connections.insert(connection.id(), connection)),
-                Arrival::Message { flow, message } => self.give(Input::Sip { flow, message }),
+                Arrival::Message { flow, message } => self.message(flow, message),
                 Arrival::Closed(connection) => {
                     self.connections.remove(&connection);
                     self.give(Input::FlowClosed { connection });
@@ -262,6 +268,37 @@ impl Driver {
             }
         }
         TURN
+    }
+
+    /// A message of a connection. A stream can't lose some of its messages in silence: a source that sends too much, or is
+    /// banned, loses its connection.
+    fn message(&mut self, flow: Flow, message: Message) {
+        let now = clock::now();
+        let from = flow.remote.ip();
+        let mut guard = self.door.guard();
+        let (silence, is_over) = match guard.admit(now.mono, from) {
+            Ok(care) if care.is_needed() => (guard.inspect(now.mono, from, care, &message), false),
+            Ok(_) => (None, false),
+            Err(silence) => (Some(silence), true),
+        };
+        drop(guard);
+        let Some(silence) = silence else {
+            return self.engine.handle(now, Input::Sip { flow, message }, &mut self.out);
+        };
+        self.net.silenced(silence);
+        if let Some(connection) = flow.connection.filter(|_| is_over).and_then(|id| self.connections.get(&id)) {
+            connection.close();
+        }
+    }
+
+    fn suspect(&self, suspect: &Suspect) {
+        self.net.failed_logins.add(u64::from(matches!(suspect.what, Suspicion::LogIn { .. })));
+        let now = clock::mono();
+        if let Some(ban) = self.door.guard().suspect(now, suspect) {
+            self.net.bans.add(1);
+            let (time, why) = (ban.until.since(now), ban.reason.text());
+            tracing::warn!("banned {ban} for {time:?}: {why}. strowger bans clear {} ends it", ban.source);
+        }
     }
 
     /// Does what the engine asked for: messages in order, the rest in one batch of each kind.
@@ -277,6 +314,9 @@ impl Driver {
                 Output::Record(record) => {
                     // Nobody is told of a call's end; all else holds a call or an answer back.
                     self.outstanding.is_urgent |= !matches!(record.body, RecordBody::CallEnded(_));
+                    if let RecordBody::Binding(binding) = &record.body {
+                        self.door.registered(clock::now(), binding);
+                    }
                     self.records.push(record);
                 }
                 Output::Done { token, result } => {
@@ -292,6 +332,7 @@ impl Driver {
                     }
                     self.events.push(event);
                 }
+                Output::Suspect(suspect) => self.suspect(&suspect),
             }
         }
         self.out = out;
@@ -371,17 +412,28 @@ impl Driver {
 }
 
 /// A datagram on its way into the engine: a message, a keep-alive, or something nobody answers.
-fn datagram(engine: &mut Engine, out: &mut Vec<Output>, net: &NetCounters, flow: Flow, bytes: &[u8]) {
+fn datagram(engine: &mut Engine, out: &mut Vec<Output>, (net, door): (&NetCounters, &Door), flow: Flow, bytes: &[u8]) {
     // RFC 5626 §3.5.1 pings streams with line ends; phones do it over UDP too, to hold a NAT's door open. One zero
     // octet does the same (RFC 6223 §4.1 leaves the form open; seen from several vendors).
     if bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
         net.keepalives.add(1);
         return;
     }
-    match Message::parse(Bytes::copy_from_slice(bytes)) {
-        Ok(message) => engine.handle(clock::now(), Input::Sip { flow, message }, out),
-        Err(_) => net.garbage.add(1),
+    let (now, from) = (clock::now(), flow.remote.ip());
+    let care = match door.guard().admit(now.mono, from) {
+        Ok(care) => care,
+        Err(silence) => return net.silenced(silence),
+    };
+    let Ok(message) = Message::parse(Bytes::copy_from_slice(bytes)) else {
+        net.garbage.add(1);
+        return door.guard().rubbish(now.mono, from);
+    };
+    if care.is_needed()
+        && let Some(silence) = door.guard().inspect(now.mono, from, care, &message)
+    {
+        return net.silenced(silence);
     }
+    engine.handle(now, Input::Sip { flow, message }, out);
 }
 
 #[cfg(test)]

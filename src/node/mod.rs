@@ -1,6 +1,7 @@
 //! The daemon: everything wired together.
 
 pub mod admin;
+pub mod bans;
 mod certificates;
 pub mod clock;
 pub mod config;

@@ -17,8 +17,9 @@ pub enum Link {
 }
 
 impl Link {
-    pub fn udp(server: SocketAddr) -> Link {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    /// From an address of the loopback.
+    pub fn udp(host: &str, server: SocketAddr) -> Link {
+        let socket = UdpSocket::bind((host, 0)).unwrap();
         socket.set_read_timeout(PATIENCE).unwrap();
         Link::Udp { socket, server }
     }
@@ -60,6 +61,21 @@ impl Link {
             Link::Udp { .. } => "",
             Link::Tls { .. } => ";transport=tls",
         }
+    }
+
+    /// Whether nothing comes in that time.
+    pub fn is_silent(&self, time: Duration) -> bool {
+        let set = |patience| match self {
+            Link::Udp { socket, .. } => socket.set_read_timeout(patience).unwrap(),
+            Link::Tls { stream, .. } => stream.sock.set_read_timeout(patience).unwrap(),
+        };
+        set(Some(time));
+        let is_silent = match self {
+            Link::Udp { socket, .. } => socket.peek(&mut [0]).is_err(),
+            Link::Tls { stream, .. } => stream.sock.peek(&mut [0]).is_err(),
+        };
+        set(PATIENCE);
+        is_silent
     }
 
     pub fn send(&mut self, text: &str) {

@@ -4,6 +4,7 @@
 use crate::link::Link;
 use md5::{Digest, Md5};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 pub struct Phone {
     link: Link,
@@ -48,7 +49,12 @@ impl Message {
 
 impl Phone {
     pub fn new(server: SocketAddr, user: &str, password: &str) -> Phone {
-        Phone::over(Link::udp(server), server, user, password)
+        Phone::at("127.0.0.1", server, user, password)
+    }
+
+    /// At another address of the loopback.
+    pub fn at(host: &str, server: SocketAddr, user: &str, password: &str) -> Phone {
+        Phone::over(Link::udp(host, server), server, user, password)
     }
 
     pub fn over(link: Link, server: SocketAddr, user: &str, password: &str) -> Phone {
@@ -163,6 +169,20 @@ impl Phone {
         let to = format!("<sip:{}@{}>", self.user, self.server);
         let call_id = format!("reg-{}-{}", self.user, self.count);
         self.authenticated("REGISTER", &uri, &to, &call_id, "Expires: 600\r\n", "").status()
+    }
+
+    /// Registers, and says whether its answer to the challenge was met with silence. A question it asks next is answered.
+    pub fn registers_in_vain(&mut self) -> bool {
+        self.count += 1;
+        let (uri, call_id) = (format!("sip:{}", self.server), format!("vain-{}-{}", self.user, self.count));
+        let to = format!("<sip:{}@{}>", self.user, self.server);
+        self.request("REGISTER", &uri, &to, &call_id, 1, "", "");
+        let challenge = self.final_response(&call_id, "1 REGISTER");
+        let credentials = self.credentials(&challenge, "WWW-Authenticate", "REGISTER", &uri);
+        self.request("REGISTER", &uri, &to, &call_id, 2, &format!("Authorization: {credentials}\r\n"), "");
+        let is_silent = self.link.is_silent(Duration::from_millis(500));
+        self.ping();
+        is_silent
     }
 
     /// OPTIONS without credentials, as a monitor sends it.

@@ -365,7 +365,7 @@ impl World {
                 self.grant();
             }
             Output::Event(event) => self.hear(event.body),
-            Output::Done { .. } => {}
+            Output::Done { .. } | Output::Suspect(_) => {}
         }
         Ok(())
     }

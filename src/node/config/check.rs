@@ -4,8 +4,10 @@ use super::file::File;
 use super::{
     Api, ApiAuth, Calls, Config, ConfigError, Http, Journal, Log, Overrides, Rtp, SipListener, TlsPaths, locate,
 };
+use crate::base::limits;
 use crate::engine::config::{AuthConfig, Redirects, RegistrationLimits, SessionTimers};
 use crate::engine::flow::Transport;
+use crate::net::guard::{Network, Rate, Settings};
 use crate::proto::sip::digest::Algorithm;
 use axum::http::HeaderValue;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -50,6 +52,7 @@ pub(super) fn check(origin: &str, text: &str, file: File, overrides: &Overrides)
     let calls = calls(&mut checker, &file);
     timers(&mut checker, &file);
     let auth = auth(&mut checker, &file);
+    let guard = guard(&mut checker, &file);
     if let (Some(sip), Some(http)) = (&sip, http) {
         apart(&mut checker, sip, http, overrides);
     }
@@ -80,6 +83,7 @@ pub(super) fn check(origin: &str, text: &str, file: File, overrides: &Overrides)
         registration,
         session,
         auth,
+        guard,
         journal,
         log,
     })
@@ -390,4 +394,45 @@ pub fn log_filter(text: &str) -> Result<EnvFilter, String> {
         return Err(format!("`{word}` is no level: {advice}"));
     }
     EnvFilter::try_new(text).map_err(|_| format!("`{text}` is no filter: {advice}"))
+}
+
+/// How many seconds' worth of messages a source may send at once.
+const BURST: u32 = 10;
+
+fn guard(checker: &mut Checker<'_>, file: &File) -> Settings {
+    let guard = &file.guard;
+    let most_users = limits::GUARD_USERS as u64;
+    checker.within("guard.stranger_rate", guard.stranger_rate, 10, 100_000);
+    checker.within("guard.registered_rate", guard.registered_rate, 10, 100_000);
+    checker.within("guard.connections", guard.connections, 1, 1_000_000);
+    checker.within("guard.failures", guard.failures, 2, 1_000_000);
+    checker.within("guard.users", guard.users, 2, most_users);
+    checker.within("guard.window", guard.window, 10, 86_400);
+    checker.within("guard.ban", guard.ban, 1, 86_400);
+    let mut trusted: Vec<Network> = Vec::new();
+    for (index, text) in guard.trusted.iter().enumerate() {
+        match text.parse() {
+            Ok(network) => trusted.push(network),
+            Err(advice) => checker
+                .fault(&format!("guard.trusted[{index}]"), format!("`{text}` is no address and no network: {advice}")),
+        }
+    }
+    for (index, scanner) in guard.scanners.iter().enumerate() {
+        if scanner.trim().is_empty() {
+            checker
+                .fault(&format!("guard.scanners[{index}]"), "an empty name is the beginning of every name: remove it");
+        }
+    }
+    let rate = |per_second: u32| Rate::new(per_second, per_second.saturating_mul(BURST));
+    Settings {
+        trusted,
+        strangers: rate(guard.stranger_rate),
+        registered: rate(guard.registered_rate),
+        connections: guard.connections,
+        failures: guard.failures,
+        users: usize::try_from(guard.users).unwrap_or(limits::GUARD_USERS),
+        window: Duration::from_secs(guard.window),
+        ban: Duration::from_secs(guard.ban),
+        scanners: guard.scanners.iter().map(|scanner| scanner.trim().into()).collect(),
+    }
 }

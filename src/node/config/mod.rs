@@ -15,6 +15,7 @@ use crate::engine::config::{
     AuthConfig, EngineConfig, EngineLimits, Listener, Redirects, RegistrationLimits, SessionTimers, SipTimers,
 };
 use crate::engine::flow::Transport;
+use crate::net::guard;
 use axum::http::HeaderValue;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -33,6 +34,7 @@ pub struct Config {
     pub registration: RegistrationLimits,
     pub session: SessionTimers,
     pub auth: AuthConfig,
+    pub guard: guard::Settings,
     pub journal: Journal,
     pub log: Log,
 }

@@ -232,3 +232,16 @@ rtp:
     let said = here("", &flags);
     assert!(said.len() == 1 && said[0].starts_with(&format!("--sip-listen: {start} 192.0.2.2 {end}")), "{said:?}");
 }
+
+#[test]
+fn the_guard_takes_networks_and_says_what_would_not_work() {
+    let good = "guard:\n  trusted: [192.0.2.0/24, 2001:db8::/32, 203.0.113.7]\n  scanners: []\n  users: 32\n";
+    assert_eq!(from_text("config.yml", good, &Overrides::default()).unwrap().guard.trusted.len(), 3);
+    let bad = "guard:\n  trusted: [office]\n  users: 33\n  scanners: [\"\"]\n";
+    let found = faults(bad);
+    let says = |text: &str| assert!(found.iter().any(|fault| fault.starts_with(text)), "{text} in {found:?}");
+    says("config.yml:3:3: guard.users: 33 is out of range: use 2 to 32");
+    says("config.yml:2:3: guard.trusted[0]: `office` is no address and no network: write for example 192.0.2.0/24");
+    says("config.yml:4:3: guard.scanners[0]: an empty name is the beginning of every name");
+    assert_eq!(found.len(), 3);
+}
