@@ -42,7 +42,7 @@ pub struct Auth {
 pub enum Verdict {
     /// The request comes from this extension.
     Ok(Arc<Extension>),
-    /// To be answered with 401; `stale` tells the phone that its password is right and its nonce is not.
+    /// To be answered with 401; `stale` tells the phone that its nonce is to blame, and to try once more with the new one.
     Challenge { stale: bool, why: Why },
     /// To be answered with 400.
     Malformed,
@@ -59,9 +59,10 @@ pub enum Why {
     UnknownUser,
     /// The same, for a user there is.
     WrongPassword,
-    /// Wrong credentials for a nonce we did not give to that address.
+    /// A nonce that is made up, was given to another address, or is from before our start. Whether the credentials are
+    /// right is not looked at.
     ForeignNonce,
-    /// Right credentials, but the nonce has run out, was given to another address, or is from before our start.
+    /// Right credentials, but the nonce has run out.
     NonceExpired,
     /// Right credentials whose `nc` was seen before.
     Replayed,
@@ -117,17 +118,17 @@ impl Auth {
             Err(CredentialsError::Syntax(_)) => return Verdict::Malformed,
             Err(_) => return challenge(Why::NotOffered),
         };
+        let nonce = self.recognise(now.mono, credentials.nonce, flow.remote.ip());
+        if matches!(nonce, Nonce::Foreign) {
+            // Before the password is looked at: an answer that depended on it would let one guess without being counted.
+            return Verdict::Challenge { stale: true, why: Why::ForeignNonce };
+        }
         let extension = std::str::from_utf8(&credentials.username).ok().and_then(|user| tenant.extension(user));
         let secret = extension.map_or(&self.nobody, |extension| &extension.secret);
         let ha1 = Ha1 { md5: &secret.md5, sha256: &secret.sha256 };
         let right = credentials.is_right(request.method().as_bytes(), &ha1);
-        let nonce = self.recognise(now.mono, credentials.nonce, flow.remote.ip());
         let Some(extension) = extension.filter(|_| right) else {
-            return challenge(match (nonce, extension) {
-                (Nonce::Foreign, _) => Why::ForeignNonce,
-                (_, None) => Why::UnknownUser,
-                (_, Some(_)) => Why::WrongPassword,
-            });
+            return challenge(if extension.is_some() { Why::WrongPassword } else { Why::UnknownUser });
         };
         let Nonce::Fresh(issued) = nonce else {
             return Verdict::Challenge { stale: true, why: Why::NonceExpired };
