@@ -7,19 +7,24 @@
 //! ```
 //!
 //! Invariants: a failure counts only when it answers a challenge we gave to that address, so that nobody is banned by
-//! messages with a forged sender; a source that holds a registration is never banned as a whole and never thrown out of
-//! the table; what is remembered is bounded (`limits::GUARD_*`). A registered source costs one look-up a message.
+//! messages with a forged sender; forged datagrams take nothing from what a source's connections may bring; all datagrams
+//! of strangers together get no more of our time than one office; a source that holds a registration is never banned as a
+//! whole and never thrown out of the table; what is remembered is bounded (`limits::GUARD_*`). A registered source costs
+//! one look-up a message.
 
 mod bans;
 mod door;
+mod failures;
 mod source;
+mod standing;
 mod table;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use bans::{Ban, Reason};
-pub use door::Door;
+pub use door::{Door, Entry};
 pub use source::{Network, Source};
+pub use standing::{Care, Rate, Silence, Way};
 
 use crate::base::limits;
 use crate::base::map::{Seeded, hash};
@@ -31,13 +36,15 @@ use crate::proto::sip::digest::Credentials;
 use crate::proto::sip::message::Message;
 use crate::proto::sip::name::Name;
 use bans::Bans;
+use failures::Failures;
+use standing::{Meter, Standing};
 use std::net::IpAddr;
 use std::time::Duration;
 use table::Table;
 
 /// How long a source that sent malformed messages gets no further answer to such.
 const MALFORMED: Duration = Duration::from_secs(60);
-/// Messages a piece of rubbish from a stranger counts for.
+/// Messages that something of no use from a stranger counts for: what is no SIP, a TLS handshake that leads nowhere.
 const RUBBISH: u64 = 10;
 /// The user that stands for all of a source's.
 const EVERYBODY: u64 = 0;
@@ -48,7 +55,7 @@ pub struct Settings {
     pub trusted: Vec<Network>,
     /// Of sources that hold no registration.
     pub strangers: Rate,
-    /// Of sources that hold one.
+    /// Of sources that hold one, and of the datagrams of all strangers together.
     pub registered: Rate,
     /// Connections of one source.
     pub connections: u32,
@@ -64,117 +71,23 @@ pub struct Settings {
     pub scanners: Vec<Box<str>>,
 }
 
-/// Messages a second, and how many may come at once.
-#[derive(Clone, Copy, Debug)]
-pub struct Rate {
-    /// µs a message.
-    interval: u64,
-    /// µs of messages.
-    burst: u64,
-}
-
-impl Rate {
-    /// `per_second` is 1 to 1,000,000.
-    pub fn new(per_second: u32, burst: u32) -> Rate {
-        let interval = 1_000_000 / u64::from(per_second.clamp(1, 1_000_000));
-        Rate { interval, burst: interval * u64::from(burst) }
-    }
-}
-
-/// Why something is met with silence.
+/// Why a connection is not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Silence {
-    /// Its source, or its user at that source, is banned.
+pub enum Unwelcome {
+    /// Its source is banned.
     Banned,
-    /// Its source sends too many messages.
+    /// Its source has as many as one may have.
+    TooMany,
+    /// Its source opens too many in too short a time.
     TooFast,
-    /// It says it is a scanner.
-    Scanner,
-    /// It is malformed, and not the first such from there.
-    Malformed,
-}
-
-/// What `inspect` has to look for in a message; nothing in those of registered phones.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Care {
-    is_stranger: bool,
-    has_banned_users: bool,
-    is_malformed: bool,
-}
-
-impl Care {
-    pub fn is_needed(self) -> bool {
-        self != Care::default()
-    }
-}
-
-/// What is remembered of a source. Points in time that are not yet over say what holds.
-#[derive(Clone, Copy, Default)]
-struct Standing {
-    /// When its messages so far would have come at its rate (GCRA).
-    due: Micros,
-    /// Its last registration runs out.
-    registered: Micros,
-    /// The ban of the whole source ends.
-    banned: Micros,
-    /// The last ban of a user there ends.
-    users_banned: Micros,
-    malformed: Micros,
-    connections: u32,
-    is_trusted: bool,
-}
-
-impl Standing {
-    fn judge(&mut self, now: Micros, settings: &Settings) -> Result<Care, Silence> {
-        if self.is_trusted {
-            return Ok(Care::default());
-        }
-        if self.banned > now {
-            return Err(Silence::Banned);
-        }
-        let is_stranger = self.registered <= now;
-        let rate = if is_stranger { settings.strangers } else { settings.registered };
-        if !self.take(now, rate, 1) {
-            return Err(Silence::TooFast);
-        }
-        let (has_banned_users, is_malformed) = (self.users_banned > now, self.malformed > now);
-        Ok(Care { is_stranger, has_banned_users, is_malformed })
-    }
-
-    fn take(&mut self, now: Micros, rate: Rate, messages: u64) -> bool {
-        let due = self.due.max(now);
-        let is_room = due.0 - now.0 < rate.burst;
-        if is_room {
-            self.due = Micros(due.0 + rate.interval * messages);
-        }
-        is_room
-    }
-
-    /// Whether a flood of others must not make us forget it.
-    fn is_kept(&self, now: Micros) -> bool {
-        self.registered > now || self.connections > 0
-    }
-}
-
-/// Failed log-ins at one source.
-#[derive(Default)]
-struct Failures {
-    users: Vec<Failing>,
-}
-
-struct Failing {
-    user: u64,
-    count: u32,
-    first: Micros,
-    last: Micros,
 }
 
 pub struct Guard {
     settings: Settings,
     seeded: Seeded,
     sources: Table<Source, Standing>,
-    /// Stands for the strangers the table has no place for.
-    crowd: Standing,
+    /// The datagrams of all strangers together.
+    crowd: Meter,
     failures: Table<Source, Failures>,
     bans: Bans,
 }
@@ -185,7 +98,7 @@ impl Guard {
         Guard {
             settings,
             sources: Table::new(limits::GUARD_SOURCES, seeded.clone()),
-            crowd: Standing::default(),
+            crowd: Meter::default(),
             failures: Table::new(limits::GUARD_FAILURES, seeded.clone()),
             bans: Bans::default(),
             seeded,
@@ -193,27 +106,29 @@ impl Guard {
     }
 
     /// Whether a message from there is heard. It has not been parsed yet.
-    pub fn admit(&mut self, now: Micros, from: IpAddr) -> Result<Care, Silence> {
-        if let Some(standing) = self.sources.get(from.into()) {
-            return standing.judge(now, &self.settings);
-        }
-        let newcomer = self.newcomer(now, from);
-        match self.sources.insert(from.into(), newcomer, |standing| standing.is_kept(now)) {
-            Some(standing) => standing.judge(now, &self.settings),
+    pub fn admit(&mut self, now: Micros, from: IpAddr, way: Way) -> Result<Care, Silence> {
+        let source = Source::from(from);
+        let care = match self.sources.get(source) {
+            Some(standing) => standing.judge(now, way, &self.settings)?,
             None => {
-                newcomer.clone().judge(now, &self.settings)?;
-                // At the rate of one registered source, all of them together.
-                let is_room = self.crowd.take(now, self.settings.registered, 1);
-                if is_room { Ok(Care { is_stranger: true, ..Care::default() }) } else { Err(Silence::TooFast) }
+                let mut newcomer = self.newcomer(now, from);
+                let care = newcomer.judge(now, way, &self.settings);
+                // Without a place it is heard, too, and forgotten.
+                self.sources.insert(source, newcomer, |standing| standing.is_kept(now));
+                care?
             }
+        };
+        let is_of_crowd = care.is_stranger && way == Way::Datagram;
+        if is_of_crowd && !self.crowd.take(now, self.settings.registered, 1) {
+            return Err(Silence::TooFast);
         }
+        Ok(care)
     }
 
-    /// What came was no SIP message.
-    pub fn rubbish(&mut self, now: Micros, from: IpAddr) {
-        let strangers = self.settings.strangers;
+    /// What came was of no use.
+    pub fn rubbish(&mut self, now: Micros, from: IpAddr, way: Way) {
         if let Some(standing) = self.sources.get(from.into()).filter(|standing| standing.registered <= now) {
-            standing.take(now, strangers, RUBBISH - 1);
+            standing.take(now, way, &self.settings, RUBBISH - 1);
         }
     }
 
@@ -248,13 +163,13 @@ impl Guard {
 
     /// A phone registered from there, for so long.
     pub fn registered(&mut self, now: Micros, from: IpAddr, extension: &str, left: Duration) {
-        let standing = self.standing(now, from);
-        standing.registered = standing.registered.max(now + left);
+        if let Some(standing) = self.standing(now, from) {
+            standing.registered = standing.registered.max(now + left);
+        }
         if self.failures.len() > 0
             && let Some(failures) = self.failures.get(from.into())
         {
-            let user = hash(&self.seeded, extension.as_bytes());
-            failures.users.retain(|failing| failing.user != user);
+            failures.forget(hash(&self.seeded, extension.as_bytes()));
         }
     }
 
@@ -271,7 +186,7 @@ impl Guard {
     pub fn clear(&mut self, now: Micros, source: Source, user: Option<&str>) -> bool {
         let user = user.map_or(EVERYBODY, |user| hash(&self.seeded, user.as_bytes()));
         if let Some(failures) = self.failures.get(source) {
-            failures.users.retain(|failing| user != EVERYBODY && failing.user != user);
+            if user == EVERYBODY { failures.forget_all() } else { failures.forget(user) }
         }
         let was_there = self.bans.remove((source, user)).is_some();
         self.show_bans(now, source);
@@ -289,8 +204,9 @@ impl Guard {
         self.bans.version
     }
 
-    /// Bans there are; those that ended lately may be among them.
-    pub fn banned(&self) -> usize {
+    /// How many last.
+    pub fn banned(&mut self, now: Micros) -> usize {
+        self.bans.expire(now);
         self.bans.len()
     }
 
@@ -299,13 +215,24 @@ impl Guard {
         self.sources.get(source).is_some_and(|standing| standing.registered > now)
     }
 
-    /// Whether a connection from there is taken.
-    pub fn connect(&mut self, now: Micros, from: IpAddr) -> bool {
-        let most = self.settings.connections;
-        let standing = self.standing(now, from);
-        let is_welcome = standing.is_trusted || standing.banned <= now && standing.connections < most;
-        standing.connections += u32::from(is_welcome);
-        is_welcome
+    /// Whether a connection from there is taken; if so, `disconnect` follows when it ends. It counts as a message.
+    pub fn connect(&mut self, now: Micros, from: IpAddr) -> Result<(), Unwelcome> {
+        self.standing(now, from);
+        // None when all places are taken by those that are kept.
+        let Some(standing) = self.sources.get(from.into()) else { return Err(Unwelcome::TooFast) };
+        if !standing.is_trusted {
+            if standing.banned > now {
+                return Err(Unwelcome::Banned);
+            }
+            if standing.connections >= self.settings.connections {
+                return Err(Unwelcome::TooMany);
+            }
+            if !standing.take(now, Way::Connection, &self.settings, 1) {
+                return Err(Unwelcome::TooFast);
+            }
+        }
+        standing.connections += 1;
+        Ok(())
     }
 
     pub fn disconnect(&mut self, from: IpAddr) {
@@ -315,24 +242,26 @@ impl Guard {
     }
 
     fn malformed(&mut self, now: Micros, from: IpAddr) {
-        self.standing(now, from).malformed = now + MALFORMED;
+        if let Some(standing) = self.standing(now, from) {
+            standing.malformed = now + MALFORMED;
+        }
     }
 
     fn failed(&mut self, now: Micros, from: IpAddr, user: &str) -> Option<Ban> {
         let source = Source::from(from);
-        let (standing, settings) = (*self.standing(now, from), &self.settings);
+        let standing = *self.standing(now, from)?;
+        let settings = &self.settings;
         if standing.is_trusted {
             return None;
         }
         let (window, key) = (settings.window, hash(&self.seeded, user.as_bytes()));
         if self.failures.get(source).is_none() {
-            let recent = |failures: &Failures| failures.users.iter().any(|f| now.since(f.last) <= window);
-            self.failures.insert(source, Failures::default(), recent)?;
+            self.failures.insert(source, Failures::default(), |failures| failures.is_recent(now, window))?;
         }
         let failures = self.failures.get(source)?;
         let count = failures.count(now, window, key);
-        if failures.users.len() >= settings.users && standing.registered <= now {
-            failures.users.clear();
+        if failures.users() >= settings.users && standing.registered <= now {
+            failures.forget_all();
             return Some(self.ban(now, source, None, settings.ban, Reason::ManyUsers));
         }
         if count >= settings.failures {
@@ -366,61 +295,24 @@ impl Guard {
     /// Of a source of which nothing is remembered yet.
     fn newcomer(&self, now: Micros, from: IpAddr) -> Standing {
         let is_trusted = self.settings.trusted.iter().any(|network| network.contains(from));
-        let mut standing = Standing { is_trusted, ..Standing::default() };
+        let mut standing = Standing::new(is_trusted);
         standing.show(now, &self.bans, from.into());
         standing
     }
 
-    /// Of a source, remembered if there is a place.
-    fn standing(&mut self, now: Micros, from: IpAddr) -> &mut Standing {
+    /// Of a source, which is remembered from now on. None when all places are taken by those that are kept.
+    fn standing(&mut self, now: Micros, from: IpAddr) -> Option<&mut Standing> {
         let source = from.into();
         if self.sources.get(source).is_none() {
             let newcomer = self.newcomer(now, from);
-            self.sources.insert(source, newcomer, |standing| standing.is_kept(now));
+            return self.sources.insert_surely(source, newcomer, |standing| standing.is_kept(now));
         }
-        match self.sources.get(source) {
-            Some(standing) => standing,
-            None => &mut self.crowd,
-        }
+        self.sources.get(source)
     }
 
     fn show_bans(&mut self, now: Micros, source: Source) {
         if let Some(standing) = self.sources.get(source) {
             standing.show(now, &self.bans, source);
-        }
-    }
-}
-
-impl Standing {
-    fn show(&mut self, now: Micros, bans: &Bans, source: Source) {
-        (self.banned, self.users_banned) = (now, now);
-        for ((_, user), ban) in bans.of(source) {
-            let until = if user == EVERYBODY { &mut self.banned } else { &mut self.users_banned };
-            *until = ban.until.max(*until);
-        }
-    }
-}
-
-impl Failures {
-    /// Counts a failure; how many this user has within the window. When too many users fail to be counted one by one,
-    /// each further one has had enough.
-    fn count(&mut self, now: Micros, window: Duration, user: u64) -> u32 {
-        self.users.retain(|failing| now.since(failing.first) <= window);
-        if let Some(failing) = self.users.iter_mut().find(|failing| failing.user == user) {
-            (failing.count, failing.last) = (failing.count + 1, now);
-            return failing.count;
-        }
-        if self.users.len() >= limits::GUARD_USERS {
-            return u32::MAX;
-        }
-        self.users.push(Failing { user, count: 1, first: now, last: now });
-        1
-    }
-
-    /// The user begins anew, and is still one of those that failed.
-    fn forgive(&mut self, user: u64) {
-        if let Some(failing) = self.users.iter_mut().find(|failing| failing.user == user) {
-            failing.count = 0;
         }
     }
 }

@@ -2,21 +2,24 @@
 //! itself.
 //!
 //! ```text
-//!   TLS only             agreed   whole message               nothing for IDLE, half a message for HALF,
-//!   (handshaking) ─► (accepted) ─────────────────► (talking)   a peer that does not read, a fault, end of stream
-//!       │                │  nothing whole for FIRST     └──────────────────────────► (closed): the engine is told
-//!       │                └──────────────────────────────────────────────────────────────┘
-//!       └─ a fault, HANDSHAKE over ─► (refused): the engine never hears of it
+//!   the door lets it in   TLS only: its turn, agreed   whole message              nothing for IDLE, half a message for
+//!   (waiting) ─► (handshaking) ─────────► (accepted) ──────────────► (talking)    HALF, a peer that does not read,
+//!       │              │                      │  nothing whole for FIRST  │        a fault, end of stream
+//!       │              │                      └───────────────────────────┴──────────► (closed): the engine is told
+//!       └──────────────┴─ no turn for FIRST, a fault, HANDSHAKE over ─► (refused): the engine never hears of it
 //! ```
 //!
 //! Who owns what: the task reads and decides when the connection ends; `Connection::send` writes at once when nothing
 //! waits before it, so that most answers cost one system call and wake nobody; the task writes what had to wait.
 
 use crate::base::ids::{ConnectionId, ListenerId};
+use crate::base::limits;
 use crate::engine::flow::{Flow, Transport};
 use crate::net::counters::NetCounters;
-use crate::net::guard::Door;
+use crate::net::guard::{Door, Entry, Unwelcome};
 use crate::net::tls::Tls;
+use crate::net::told::Told;
+use crate::net::turns::Turns;
 use crate::net::wake::Waker;
 use crate::net::wire::Wire;
 use crate::proto::sip::message::Message;
@@ -38,6 +41,8 @@ use tracing::{debug, warn};
 
 /// Bytes that may wait for a peer that reads slowly; beyond it messages are refused.
 const PENDING_BYTES: usize = 256 * 1024;
+/// By how much newcomers have less time when few places are left.
+const HURRY: u32 = 10;
 /// Pause after the kernel could not give us a connection (out of descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -84,9 +89,14 @@ pub struct TcpPlane {
     pub counters: Arc<NetCounters>,
     pub patience: Patience,
     door: Arc<Door>,
+    pub turns: Turns,
+    /// For long messages that are not whole.
+    long: Arc<Semaphore>,
     next_id: AtomicU64,
     room: Arc<Semaphore>,
     connections: usize,
+    /// Sources with too many connections.
+    greedy: Mutex<Told>,
 }
 
 impl TcpPlane {
@@ -98,8 +108,19 @@ impl TcpPlane {
         door: Arc<Door>,
         connections: usize,
     ) -> TcpPlane {
-        let room = Arc::new(Semaphore::new(connections));
-        TcpPlane { arrivals, waker, counters, patience, door, next_id: AtomicU64::new(1), room, connections }
+        TcpPlane {
+            arrivals,
+            waker,
+            counters,
+            patience,
+            door,
+            turns: Turns::default(),
+            long: Arc::new(Semaphore::new(limits::LONG_HALVES)),
+            next_id: AtomicU64::new(1),
+            room: Arc::new(Semaphore::new(connections)),
+            connections,
+            greedy: Mutex::default(),
+        }
     }
 
     /// Accepts connections, with `tls` over TLS, until the task is dropped, and its connections with it.
@@ -108,10 +129,10 @@ impl TcpPlane {
         let mut is_full = false;
         loop {
             let accepted = tokio::select! {
-                accepted = accept(&listener, tls.as_deref()) => accepted,
+                accepted = listener.accept() => accepted,
                 Some(_ended) = tasks.join_next() => continue,
             };
-            let ((stream, remote), turn) = match accepted {
+            let (stream, remote) = match accepted {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     warn!("can't accept a SIP connection: {error}; trying again in {ACCEPT_PAUSE:?}");
@@ -128,73 +149,96 @@ impl TcpPlane {
                 continue;
             };
             is_full = false;
-            if !self.door.connect(remote.ip()) {
-                self.counters.tcp_unwelcome.add(1);
-                continue;
-            }
-            let id = ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed));
-            match Connection::new(id, listener_id, stream, tls.as_deref()) {
-                Ok(connection) => {
-                    let handshake = tls.clone().zip(turn);
-                    drop(tasks.spawn(self.clone().attend(Arc::new(connection), permit, handshake)));
+            match self.door.connect(remote.ip()) {
+                Ok(entry) => {
+                    let newcomer = Newcomer { listener: listener_id, stream, remote, entry, _permit: permit };
+                    drop(tasks.spawn(self.clone().attend(newcomer, tls.clone())));
                 }
-                Err(error) => {
-                    self.door.disconnect(remote.ip());
-                    debug!("a SIP connection ended before it began: {error}");
-                }
+                Err(why) => self.turn_away(remote, why),
             }
         }
     }
 
-    async fn attend(
-        self: Arc<Self>,
-        connection: Arc<Connection>,
-        permit: OwnedSemaphorePermit,
-        handshake: Option<(Arc<Tls>, OwnedSemaphorePermit)>,
-    ) {
+    fn turn_away(&self, remote: SocketAddr, why: Unwelcome) {
+        self.counters.tcp_unwelcome.add(1);
+        if why == Unwelcome::TooMany {
+            let told = self.greedy.lock().unwrap_or_else(PoisonError::into_inner).tell(Instant::now().into_std());
+            if told.is_some() {
+                warn!(
+                    "{} has as many SIP connections as guard.connections allows one address: further ones are refused. If \
+                     an office is behind it, raise the limit",
+                    remote.ip()
+                );
+            }
+        }
+    }
+
+    async fn attend(self: Arc<Self>, newcomer: Newcomer, tls: Option<Arc<Tls>>) {
         self.counters.tcp_accepted.add(1);
         self.counters.tcp_open.add(1);
-        let remote = connection.flow.remote;
+        let Newcomer { listener, stream, remote, entry, _permit } = newcomer;
+        let id = ConnectionId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let mut framer = Framer::default();
-        let is_agreed = match handshake {
-            Some((tls, turn)) => {
-                let is_agreed = self.agree(&connection, &mut framer, &tls).await;
-                drop(turn);
-                is_agreed
-            }
-            None => true,
+        let connected = match &tls {
+            None => Connection::new(id, listener, stream, None),
+            Some(tls) => self.agree(id, listener, (stream, remote), &mut framer, tls).await,
         };
-        if is_agreed && self.tell(Arrival::Opened(connection.clone())).await {
-            let end = self.talk(&connection, framer).await;
-            debug!("SIP connection of {remote} closed: {end}");
-            connection.close();
-            connection.wire.close();
-            self.tell(Arrival::Closed(connection.id)).await;
+        match connected.map(Arc::new) {
+            Ok(connection) => {
+                if self.tell(Arrival::Opened(connection.clone())).await {
+                    let end = self.talk(&connection, framer).await;
+                    debug!("SIP connection of {remote} closed: {end}");
+                    if matches!(end, End::Unreadable(_)) {
+                        entry.rubbish();
+                    }
+                    connection.close();
+                    connection.wire.close();
+                    self.tell(Arrival::Closed(id)).await;
+                }
+            }
+            Err(error) => {
+                entry.rubbish();
+                debug!("a SIP connection of {remote} ended before it began: {error}");
+            }
         }
         self.counters.tcp_open.sub(1);
-        self.door.disconnect(remote.ip());
-        drop(permit);
     }
 
-    /// The TLS handshake; whether it led to a connection. What the peer said right behind it is in `framer`.
-    async fn agree(&self, connection: &Connection, framer: &mut Framer, tls: &Tls) -> bool {
-        let agreed = match timeout(self.patience.handshake, connection.shake_hands(framer)).await {
-            Ok(agreed) => agreed,
-            Err(_elapsed) => Err(io::ErrorKind::TimedOut.into()),
+    /// The TLS handshake, when its turn has come. What the peer said right behind it is in `framer`.
+    async fn agree(
+        &self,
+        id: ConnectionId,
+        listener: ListenerId,
+        (stream, remote): (TcpStream, SocketAddr),
+        framer: &mut Framer,
+        tls: &Tls,
+    ) -> io::Result<Connection> {
+        let shake_hands = async {
+            let _turn = timeout(self.in_time(self.patience.first), self.turns.wait(remote.ip().into())).await?;
+            let connection = Connection::new(id, listener, stream, Some(tls))?;
+            timeout(self.in_time(self.patience.handshake), connection.shake_hands(framer)).await??;
+            io::Result::Ok(connection)
         };
+        let agreed = shake_hands.await;
         match &agreed {
-            Ok(()) => self.counters.tls_agreed.add(1),
+            Ok(_) => self.counters.tls_agreed.add(1),
             Err(error) => {
                 self.counters.tls_failed.add(1);
-                tls.tell_refused(connection.flow.remote, error);
+                tls.tell_refused(remote, error);
             }
         }
-        agreed.is_ok()
+        agreed
+    }
+
+    /// How long a newcomer may take: when few places are left, those who hold one without a word go sooner.
+    fn in_time(&self, patience: Duration) -> Duration {
+        if self.room.available_permits() * 4 < self.connections { patience / HURRY } else { patience }
     }
 
     /// Reads until the connection ends; says why it did. `framer` holds what was read before.
     async fn talk(&self, connection: &Connection, mut framer: Framer) -> End {
-        let mut silence = Silence::new(self.patience);
+        let patience = Patience { first: self.in_time(self.patience.first), ..self.patience };
+        let mut silence = Silence::new(patience);
         let mut alarm = std::pin::pin!(sleep_until(silence.deadline()));
         if let Err(end) = self.take_frames(connection, &mut framer, &mut silence).await {
             return end;
@@ -275,7 +319,7 @@ impl TcpPlane {
                         // A phone that is silent needs no buffer.
                         *buffer = Default::default();
                     }
-                    return Ok(());
+                    return self.hold(buffer.len(), silence);
                 }
                 Err(error) => {
                     self.counters.garbage.add(1);
@@ -283,6 +327,16 @@ impl TcpPlane {
                 }
             }
         }
+    }
+
+    /// Half a message of so many bytes waits for the rest: only so many connections may hold a long one.
+    fn hold(&self, half: usize, silence: &mut Silence) -> Result<(), End> {
+        if half <= limits::HALF_BYTES {
+            silence.long = None;
+        } else if silence.long.is_none() {
+            silence.long = Some(self.long.clone().try_acquire_owned().map_err(|_| End::Crowded)?);
+        }
+        Ok(())
     }
 
     /// False when the engine's thread has ended.
@@ -293,16 +347,13 @@ impl TcpPlane {
     }
 }
 
-/// The next connection, when there is room for its TLS handshake.
-async fn accept(
-    listener: &TcpListener,
-    tls: Option<&Tls>,
-) -> io::Result<((TcpStream, SocketAddr), Option<OwnedSemaphorePermit>)> {
-    let turn = match tls {
-        Some(tls) => tls.turn().await,
-        None => None,
-    };
-    Ok((listener.accept().await?, turn))
+/// A connection the door let in.
+struct Newcomer {
+    listener: ListenerId,
+    stream: TcpStream,
+    remote: SocketAddr,
+    entry: Entry,
+    _permit: OwnedSemaphorePermit,
 }
 
 /// Why a connection ended.
@@ -320,6 +371,8 @@ enum End {
     Silent,
     #[error("the peer does not read")]
     Stuck,
+    #[error("too many peers have sent half of a long message")]
+    Crowded,
 }
 
 /// When the connection has been silent for too long.
@@ -329,11 +382,13 @@ struct Silence {
     heard: Instant,
     half_since: Option<Instant>,
     stuck_since: Option<Instant>,
+    /// With more than `limits::HALF_BYTES` of a message begun.
+    long: Option<OwnedSemaphorePermit>,
 }
 
 impl Silence {
     fn new(patience: Patience) -> Silence {
-        Silence { patience, has_spoken: false, heard: Instant::now(), half_since: None, stuck_since: None }
+        Silence { patience, has_spoken: false, heard: Instant::now(), half_since: None, stuck_since: None, long: None }
     }
 
     fn heard(&mut self) {

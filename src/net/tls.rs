@@ -1,9 +1,9 @@
-//! TLS for SIP: certificate and key, read again when their files change, and the bound on handshakes under way.
+//! TLS for SIP: certificate and key, read again when their files change.
 //!
 //! A connection keeps the certificate it began with; new ones get the newest that could be read. TLS 1.2 and 1.3 only.
 
-use crate::base::limits;
 use crate::net::certificate::fingerprint;
+use crate::net::told::Told;
 use arc_swap::ArcSwap;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
@@ -16,13 +16,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, info, warn};
 
 /// How often the files are looked at.
 pub const WATCH: Duration = Duration::from_secs(5);
-/// Between two lines of the log about refused phones of one kind.
-const QUIET: Duration = Duration::from_secs(60);
 
 /// The files, in PEM.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,7 +61,6 @@ pub struct Tls {
     files: TlsFiles,
     loaded: Stamp,
     current: ArcSwap<ServerConfig>,
-    handshakes: Arc<Semaphore>,
     refused: Mutex<[Told; 4]>,
 }
 
@@ -73,14 +69,7 @@ impl Tls {
         // Before reading: a change in between is seen later.
         let loaded = files.stamp();
         let current = ArcSwap::from(files.load()?);
-        let handshakes = Arc::new(Semaphore::new(limits::HANDSHAKES));
-        Ok(Tls { files, loaded, current, handshakes, refused: Mutex::default() })
-    }
-
-    /// A place among the handshakes under way. While there is none, new connections wait in the kernel's queue: after an
-    /// outage all phones come at once, and one that is refused comes back late.
-    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        self.handshakes.clone().acquire_owned().await.ok()
+        Ok(Tls { files, loaded, current, refused: Mutex::default() })
     }
 
     /// TLS for a new connection.
@@ -160,25 +149,6 @@ fn explain(error: &Error) -> Option<(usize, String)> {
         }
         _ => return None,
     })
-}
-
-/// How often something happened that the log tells of now and then.
-#[derive(Default)]
-struct Told {
-    last: Option<Instant>,
-    hidden: u64,
-}
-
-impl Told {
-    /// How many were not told of since the last line, when it is time for one.
-    fn tell(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.duration_since(last) < QUIET) {
-            self.hidden += 1;
-            return None;
-        }
-        self.last = Some(now);
-        Some(std::mem::take(&mut self.hidden))
-    }
 }
 
 impl TlsFiles {

@@ -21,7 +21,7 @@ use crate::engine::io::{Command, CommandResult, Input, Output, Suspect, Suspicio
 use crate::engine::media::{MediaCommand, MediaEvent};
 use crate::engine::record::{Binding, Record, RecordBody};
 use crate::net::counters::NetCounters;
-use crate::net::guard::Door;
+use crate::net::guard::{Door, Way};
 use crate::net::tcp::{Arrival, Connection};
 use crate::net::udp::{BATCH, Datagram, Sent, UdpListener};
 use crate::net::wake::Waker;
@@ -276,7 +276,7 @@ impl Driver {
         let now = clock::now();
         let from = flow.remote.ip();
         let mut guard = self.door.guard();
-        let (silence, is_over) = match guard.admit(now.mono, from) {
+        let (silence, is_over) = match guard.admit(now.mono, from, Way::Connection) {
             Ok(care) if care.is_needed() => (guard.inspect(now.mono, from, care, &message), false),
             Ok(_) => (None, false),
             Err(silence) => (Some(silence), true),
@@ -420,13 +420,13 @@ fn datagram(engine: &mut Engine, out: &mut Vec<Output>, (net, door): (&NetCounte
         return;
     }
     let (now, from) = (clock::now(), flow.remote.ip());
-    let care = match door.guard().admit(now.mono, from) {
+    let care = match door.guard().admit(now.mono, from, Way::Datagram) {
         Ok(care) => care,
         Err(silence) => return net.silenced(silence),
     };
     let Ok(message) = Message::parse(Bytes::copy_from_slice(bytes)) else {
         net.garbage.add(1);
-        return door.guard().rubbish(now.mono, from);
+        return door.guard().rubbish(now.mono, from, Way::Datagram);
     };
     if care.is_needed()
         && let Some(silence) = door.guard().inspect(now.mono, from, care, &message)

@@ -38,7 +38,7 @@ pub fn figures(
             counter("sip_failed_logins", "Wrong credentials", net.failed_logins.get()),
             counter("sip_tcp_unwelcome", "Connections of banned or greedy sources, refused", net.tcp_unwelcome.get()),
             counter("bans_imposed", "Bans imposed since the start", net.bans.get()),
-            gauge("bans", "Bans now", door.bans().len() as u64),
+            gauge("bans", "Bans now", door.banned() as u64),
             counter("sip_keepalives", "Keep-alives received", net.keepalives.get()),
             counter("engine_inputs", "Inputs the engine has handled", stats.inputs.get()),
             counter("engine_wakeups", "Times the engine's thread was woken", stats.wakeups.get()),

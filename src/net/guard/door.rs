@@ -1,11 +1,11 @@
 //! The guard as the threads share it: the engine's thread asks it about every message, connections' tasks when they begin
 //! and end, the node's tasks what administrators want to know. Locked for a look-up each time.
 
-use super::{Ban, Guard};
+use super::{Ban, Guard, Unwelcome, Way};
 use crate::base::now::{Micros, Now};
 use crate::engine::record::Binding;
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub struct Door {
@@ -23,10 +23,11 @@ impl Door {
         self.guard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a connection from there is taken; if so, `disconnect` follows when it ends.
-    pub fn connect(&self, from: IpAddr) -> bool {
+    /// Takes a connection from there, or not.
+    pub fn connect(self: &Arc<Self>, from: IpAddr) -> Result<Entry, Unwelcome> {
         let now = (self.clock)();
-        self.guard().connect(now, from)
+        self.guard().connect(now, from)?;
+        Ok(Entry { door: self.clone(), from })
     }
 
     /// A phone registered.
@@ -36,13 +37,34 @@ impl Door {
         self.guard().registered(now.mono, from, &binding.extension, Duration::from_micros(left));
     }
 
-    pub fn disconnect(&self, from: IpAddr) {
-        self.guard().disconnect(from);
-    }
-
     /// The bans there are now.
     pub fn bans(&self) -> Vec<Ban> {
         let now = (self.clock)();
         self.guard().bans(now)
+    }
+
+    pub fn banned(&self) -> usize {
+        let now = (self.clock)();
+        self.guard().banned(now)
+    }
+}
+
+/// A connection's place in the count of its source; given back when dropped.
+pub struct Entry {
+    door: Arc<Door>,
+    from: IpAddr,
+}
+
+impl Entry {
+    /// What came over it was of no use.
+    pub fn rubbish(&self) {
+        let now = (self.door.clock)();
+        self.door.guard().rubbish(now, self.from, Way::Connection);
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.door.guard().disconnect(self.from);
     }
 }

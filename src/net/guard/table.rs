@@ -1,6 +1,7 @@
 //! A table that never holds more than its bound: a newcomer takes the place of one that was not used lately.
 //!
-//! Invariant: an entry its owner wants kept is never thrown out. A newcomer costs at most `LOOKS` look-ups.
+//! Invariant: an entry its owner wants kept is never thrown out. A newcomer costs at most `LOOKS` look-ups, unless it must
+//! surely get a place.
 
 use crate::base::map::{Map, Seeded};
 use std::hash::Hash;
@@ -34,12 +35,22 @@ impl<K: Hash + Eq + Copy, V> Table<K, V> {
         Some(&mut slot.value)
     }
 
-    /// Takes `value` in for a `key` that is not there yet; an entry that `keep` wants stays. None when there was no place.
+    /// Takes `value` in for a `key` that is not there yet; an entry that `keep` wants stays. None when no place was found
+    /// soon.
     pub fn insert(&mut self, key: K, value: V, keep: impl Fn(&V) -> bool) -> Option<&mut V> {
+        self.place(key, value, LOOKS, keep)
+    }
+
+    /// The same, and looks until there is a place: None when all are kept.
+    pub fn insert_surely(&mut self, key: K, value: V, keep: impl Fn(&V) -> bool) -> Option<&mut V> {
+        self.place(key, value, usize::MAX, keep)
+    }
+
+    fn place(&mut self, key: K, value: V, looks: usize, keep: impl Fn(&V) -> bool) -> Option<&mut V> {
         if self.places.len() < self.bound {
             self.places.push(key);
         } else {
-            let place = self.make_room(keep)?;
+            let place = self.make_room(looks, keep)?;
             self.slots.remove(&std::mem::replace(&mut self.places[place], key));
         }
         Some(&mut self.slots.entry(key).or_insert(Slot { value, is_used: false }).value)
@@ -49,10 +60,13 @@ impl<K: Hash + Eq + Copy, V> Table<K, V> {
         self.places.len()
     }
 
-    /// The place of the first that was not used since the hand passed, or else of the first that may go.
-    fn make_room(&mut self, keep: impl Fn(&V) -> bool) -> Option<usize> {
+    /// The place of the first that was not used since the hand passed, or else, after some looks, of one that may go.
+    fn make_room(&mut self, looks: usize, keep: impl Fn(&V) -> bool) -> Option<usize> {
         let mut second_best = None;
-        for _ in 0..LOOKS.min(self.places.len()) {
+        for look in 0..looks.min(self.places.len()) {
+            if look >= LOOKS && second_best.is_some() {
+                break;
+            }
             let place = self.hand;
             self.hand = (self.hand + 1) % self.places.len();
             let Some(slot) = self.slots.get_mut(&self.places[place]) else { return Some(place) };
@@ -85,8 +99,12 @@ mod tests {
             for (key, keep) in keys {
                 if let Some(value) = table.get(key) {
                     prop_assert_eq!(value.0, key);
-                } else if table.insert(key, (key, keep), |value| value.1).is_some() && keep {
-                    kept.push(key);
+                } else if keep {
+                    let is_placed = table.insert_surely(key, (key, keep), |value| value.1).is_some();
+                    prop_assert_eq!(is_placed, kept.len() < bound);
+                    kept.extend(is_placed.then_some(key));
+                } else {
+                    table.insert(key, (key, keep), |value| value.1);
                 }
                 prop_assert!(table.len() <= bound && table.slots.len() == table.len());
                 for key in &kept {

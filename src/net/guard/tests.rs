@@ -58,7 +58,7 @@ fn with_credentials(user: &str) -> Message {
 
 /// What becomes of a message.
 fn hear(guard: &mut Guard, now: Micros, from: &str, message: &Message) -> Option<Silence> {
-    match guard.admit(now, ip(from)) {
+    match guard.admit(now, ip(from), Way::Datagram) {
         Ok(care) => guard.inspect(now, ip(from), care, message),
         Err(silence) => Some(silence),
     }
@@ -106,9 +106,9 @@ fn who_guesses_for_many_users_is_banned_whole_unless_a_phone_is_registered_there
     let users = ["1", "2", "3", "4"];
     let bans: Vec<_> = users.iter().filter_map(|user| fail(&mut guard, at(0), "2001:db8::1", user)).collect();
     assert_eq!((bans.len(), bans[0].to_string().as_str()), (1, "2001:db8::/64"));
-    assert_eq!(guard.admit(at(1), ip("2001:db8::beef")), Err(Silence::Banned));
-    assert!(!guard.connect(at(1), ip("2001:db8::beef")));
-    assert!(guard.admit(at(301), ip("2001:db8::1")).is_ok());
+    assert_eq!(guard.admit(at(1), ip("2001:db8::beef"), Way::Datagram), Err(Silence::Banned));
+    assert_eq!(guard.connect(at(1), ip("2001:db8::beef")), Err(Unwelcome::Banned));
+    assert!(guard.admit(at(301), ip("2001:db8::1"), Way::Datagram).is_ok());
 
     register(&mut guard, at(0), "192.0.2.1", "1001");
     for n in 0..100 {
@@ -117,7 +117,7 @@ fn who_guesses_for_many_users_is_banned_whole_unless_a_phone_is_registered_there
         // One try a user is all whoever tries very many gets.
         assert_eq!(ban.is_some(), n >= limits::GUARD_USERS);
     }
-    assert!(guard.admit(at(1), ip("192.0.2.1")).is_ok());
+    assert!(guard.admit(at(1), ip("192.0.2.1"), Way::Datagram).is_ok());
     assert_eq!(hear(&mut guard, at(1), "192.0.2.1", &with_credentials("99")), Some(Silence::Banned));
 }
 
@@ -141,7 +141,7 @@ fn a_call_of_a_registered_phone_goes_on_though_its_user_is_banned_there() {
 fn floods_are_cut_to_their_rate_and_offices_have_a_higher_one() {
     let mut guard = guard();
     let heard = |guard: &mut Guard, from: &str, now: Micros, messages: usize| {
-        (0..messages).filter(|_| guard.admit(now, ip(from)).is_ok()).count()
+        (0..messages).filter(|_| guard.admit(now, ip(from), Way::Datagram).is_ok()).count()
     };
     assert_eq!(heard(&mut guard, "192.0.2.1", at(0), 1_000), 20);
     assert_eq!(heard(&mut guard, "192.0.2.1", at(1), 1_000), 10);
@@ -152,8 +152,8 @@ fn floods_are_cut_to_their_rate_and_offices_have_a_higher_one() {
     assert_eq!(fail(&mut guard, at(0), "127.0.0.1", "1"), None);
     // Rubbish counts for more, but not where phones are registered.
     for _ in 0..3 {
-        guard.rubbish(at(100), ip("192.0.2.2"));
-        guard.rubbish(at(100), ip("192.0.2.3"));
+        guard.rubbish(at(100), ip("192.0.2.2"), Way::Datagram);
+        guard.rubbish(at(100), ip("192.0.2.3"), Way::Datagram);
     }
     assert_eq!(heard(&mut guard, "192.0.2.2", at(100), 20), 0);
     assert_eq!(heard(&mut guard, "192.0.2.3", at(100), 20), 20);
@@ -172,8 +172,8 @@ fn malformed_messages_are_heard_once_and_scanners_never() {
     assert_eq!(hear(&mut guard, at(200), "192.0.2.1", &broken), None);
 
     let scan = message("OPTIONS", "User-Agent: Friendly-Scanner 1.0\r\n");
-    assert_eq!(hear(&mut guard, at(0), "192.0.2.2", &scan), Some(Silence::Scanner));
-    assert_eq!(hear(&mut guard, at(0), "192.0.2.2", &message("OPTIONS", "User-Agent: phone\r\n")), None);
+    assert_eq!(hear(&mut guard, at(200), "192.0.2.2", &scan), Some(Silence::Scanner));
+    assert_eq!(hear(&mut guard, at(200), "192.0.2.2", &message("OPTIONS", "User-Agent: phone\r\n")), None);
 }
 
 #[test]
@@ -189,18 +189,96 @@ fn administrators_end_bans_and_failures_then_count_anew() {
     assert_eq!(hear(&mut guard, at(1), "192.0.2.1", &with_credentials("1001")), None);
     assert_eq!(fail(&mut guard, at(1), "192.0.2.1", "1001"), None);
     guard.ban(at(2), source, None, Duration::from_secs(10), Reason::Administrator);
-    assert_eq!(guard.admit(at(3), ip("192.0.2.1")), Err(Silence::Banned));
+    assert_eq!(guard.admit(at(3), ip("192.0.2.1"), Way::Datagram), Err(Silence::Banned));
     assert!(guard.clear(at(3), source, None));
-    assert!(guard.admit(at(3), ip("192.0.2.1")).is_ok());
+    assert!(guard.admit(at(3), ip("192.0.2.1"), Way::Datagram).is_ok());
 }
 
 #[test]
-fn a_source_has_so_many_connections() {
+fn a_source_has_so_many_connections_and_opens_so_many_in_a_second() {
     let mut guard = guard();
-    let opened = (0..5).filter(|_| guard.connect(at(0), ip("192.0.2.1"))).count();
-    assert_eq!(opened, 3);
-    guard.disconnect(ip("192.0.2.1"));
-    assert!(guard.connect(at(0), ip("192.0.2.1")) && !guard.connect(at(0), ip("192.0.2.1")));
+    let office = ip("192.0.2.1");
+    let opened = (0..5).filter(|_| guard.connect(at(0), office).is_ok()).count();
+    assert_eq!((opened, guard.connect(at(0), office)), (3, Err(Unwelcome::TooMany)));
+    guard.disconnect(office);
+    assert_eq!((guard.connect(at(0), office), guard.connect(at(0), office)), (Ok(()), Err(Unwelcome::TooMany)));
+
+    // Each counts as a message, and one that was of no use as ten.
+    let hasty = ip("192.0.2.2");
+    let open = |guard: &mut Guard| {
+        let opened = guard.connect(at(0), hasty);
+        guard.disconnect(hasty);
+        opened
+    };
+    for _ in 0..2 {
+        assert_eq!(open(&mut guard), Ok(()));
+        guard.rubbish(at(0), hasty, Way::Connection);
+    }
+    assert_eq!(open(&mut guard), Err(Unwelcome::TooFast));
+    assert!(guard.admit(at(0), hasty, Way::Datagram).is_ok());
+}
+
+#[test]
+fn forged_datagrams_take_nothing_from_connections() {
+    let mut guard = guard();
+    let phone = ip("192.0.2.1");
+    assert_eq!(guard.connect(at(0), phone), Ok(()));
+    while guard.admit(at(0), phone, Way::Datagram).is_ok() {}
+    assert!(guard.admit(at(0), phone, Way::Connection).is_ok());
+    assert_eq!(guard.connect(at(0), phone), Ok(()));
+}
+
+/// Each forged sender says one thing only: below its own rate.
+#[test]
+fn the_datagrams_of_all_strangers_together_leave_time_for_phones() {
+    let mut guard = guard();
+    register(&mut guard, at(0), "192.0.2.1", "1001");
+    let heard = |guard: &mut Guard, first: u32| {
+        let senders = (first..first + 10_000).map(|n| IpAddr::from((0x0A00_0000 + n).to_be_bytes()));
+        senders.filter(|from| guard.admit(at(0), *from, Way::Datagram).is_ok()).count()
+    };
+    assert_eq!((heard(&mut guard, 0), heard(&mut guard, 10_000)), (2_000, 0));
+    for way in [Way::Datagram, Way::Connection] {
+        assert!(guard.admit(at(0), ip("192.0.2.1"), way).is_ok());
+    }
+    assert!(guard.admit(at(0), ip("192.0.2.2"), Way::Connection).is_ok());
+    assert!(guard.admit(at(0), ip("127.0.0.1"), Way::Datagram).is_ok());
+    assert!(guard.admit(at(1), ip("192.0.2.2"), Way::Datagram).is_ok());
+}
+
+/// With the rates of the default configuration: the exchange was away for so long that all registrations ran out.
+#[test]
+fn an_office_of_300_phones_behind_one_address_comes_back_at_once() {
+    let settings = Settings { strangers: Rate::new(100, 1_000), registered: Rate::new(5_000, 50_000), ..settings() };
+    let mut guard = Guard::new(settings, &mut Rng::new([1; 32]));
+    let phone = |n: u32| (1_000 + n).to_string();
+    // In one and the same moment, and each says it twice.
+    for n in (0..300).chain(0..300) {
+        assert_eq!(hear(&mut guard, at(0), "192.0.2.1", &message("REGISTER", "")), None, "{n}");
+    }
+    // Some have an old password and come first.
+    for n in 0..300 {
+        assert_eq!(hear(&mut guard, at(0), "192.0.2.1", &with_credentials(&phone(n))), None, "{n}");
+        match n {
+            0..3 => assert_eq!(fail(&mut guard, at(0), "192.0.2.1", &phone(n)), None),
+            _ => register(&mut guard, at(0), "192.0.2.1", &phone(n)),
+        }
+    }
+    assert!(guard.bans(at(0)).is_empty());
+}
+
+#[test]
+fn where_all_places_are_kept_connections_are_refused_and_messages_heard() {
+    let mut guard = guard();
+    for n in 0..limits::GUARD_SOURCES as u32 {
+        guard.registered(at(0), IpAddr::from((0x0A00_0000 + n).to_be_bytes()), "1001", Duration::from_secs(60));
+    }
+    let late = ip("192.0.2.1");
+    assert!(guard.admit(at(0), late, Way::Datagram).is_ok());
+    assert_eq!(guard.connect(at(0), late), Err(Unwelcome::TooFast));
+    assert_eq!(fail(&mut guard, at(0), "192.0.2.1", "1001"), None);
+    // When the registrations have run out there are places again.
+    assert_eq!(guard.connect(at(60), late), Ok(()));
 }
 
 /// A flood of forged senders, twice as many as there are places.
@@ -210,12 +288,13 @@ fn a_flood_of_forged_senders_shuts_out_neither_registered_phones_nor_bans() {
     register(&mut guard, at(0), "192.0.2.1", "1001");
     guard.ban(at(0), Source::from(ip("192.0.2.2")), None, Duration::from_secs(300), Reason::ManyUsers);
     for n in 0..2 * limits::GUARD_SOURCES as u32 {
-        let _ = guard.admit(at(1), IpAddr::from((0x0A00_0000 + n).to_be_bytes()));
+        let _ = guard.admit(at(1), IpAddr::from((0x0A00_0000 + n).to_be_bytes()), Way::Datagram);
     }
     assert_eq!(guard.sources.len(), limits::GUARD_SOURCES);
-    assert_eq!(guard.admit(at(1), ip("192.0.2.1")), Ok(Care::default()));
-    assert_eq!(guard.admit(at(1), ip("192.0.2.2")), Err(Silence::Banned));
-    assert!(guard.admit(at(1), ip("192.0.2.3")).is_ok());
+    assert_eq!(guard.admit(at(1), ip("192.0.2.1"), Way::Datagram), Ok(Care::default()));
+    assert_eq!(guard.admit(at(1), ip("192.0.2.2"), Way::Datagram), Err(Silence::Banned));
+    assert!(guard.admit(at(1), ip("192.0.2.3"), Way::Connection).is_ok());
+    assert!(guard.admit(at(2), ip("192.0.2.3"), Way::Datagram).is_ok());
 }
 
 #[test]
@@ -228,7 +307,10 @@ fn bans_are_bounded_and_the_one_that_ends_first_gives_way() {
         guard.ban(at(0), source(n), None, length, Reason::ManyUsers);
     }
     assert_eq!(guard.bans(at(0)).len(), limits::GUARD_BANS);
-    assert!(guard.admit(at(0), ip("10.0.0.9")).is_ok() && guard.admit(at(0), ip("10.0.0.10")).is_err());
+    assert!(
+        guard.admit(at(0), ip("10.0.0.9"), Way::Datagram).is_ok()
+            && guard.admit(at(0), ip("10.0.0.10"), Way::Datagram).is_err()
+    );
 }
 
 /// The hot path: registered phones, of which there are many, asked about in no order. Fails only when it is slow beyond
@@ -245,7 +327,7 @@ fn a_registered_phone_costs_one_look_up() {
     let started = Instant::now();
     for n in 0..rounds {
         let n = n.wrapping_mul(2_654_435_761u32) % PHONES;
-        assert!(guard.admit(at(1), address(n)).is_ok());
+        assert!(guard.admit(at(1), address(n), Way::Datagram).is_ok());
     }
     let each = started.elapsed().as_nanos() / u128::from(rounds);
     println!("{each} ns a message");
@@ -274,7 +356,7 @@ proptest! {
                     if let Some(ban) = fail(&mut guard, now, &from, &user) {
                         prop_assert!(source != 5);
                         prop_assert!(ban.user.is_some() || !was_registered);
-                        prop_assert_eq!(guard.admit(now, ip(&from)).is_err(), ban.user.is_none());
+                        prop_assert_eq!(guard.admit(now, ip(&from), Way::Datagram).is_err(), ban.user.is_none());
                     }
                 }
             }
