@@ -1,8 +1,11 @@
 use super::*;
 use crate::base::limits;
+use crate::base::now::Micros;
 use crate::engine::flow::Transport;
 use crate::net::certificate;
-use crate::net::tcp::tests::{OPTIONS, bench_with, patient};
+use crate::net::guard::Reason;
+use crate::net::guard::tests::strict_door;
+use crate::net::tcp::tests::{OPTIONS, bench_behind, bench_with, connect_from, is_turned_away, patient};
 use crate::net::tcp::{NotSent, Patience};
 use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -240,4 +243,60 @@ fn files_that_are_of_no_use_are_explained() {
     assert!(said(&no_key).contains("tls.key: ") && said(&no_key).contains("no private key"), "{}", said(&no_key));
     let mixed = TlsFiles { key: strange.key, ..good };
     assert!(said(&mixed).contains("does not belong to the certificate"), "{}", said(&mixed));
+}
+
+#[tokio::test]
+async fn a_banned_source_hears_nothing_not_even_tls() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = Arc::new(Tls::new(files(&folder)).unwrap());
+    let door = strict_door(10);
+    let banned = "127.0.0.66".parse().unwrap();
+    door.guard().ban(Micros(0), banned, None, Duration::from_secs(60), Reason::ManyUsers);
+    let bench = bench_behind(door, patient(), 10, Some(tls)).await;
+    let mut guesser = connect_from([127, 0, 0, 66], bench.address).await;
+    // Whether the kernel takes it does not matter.
+    let _ = guesser.write_all(&hello_of_1999()).await;
+    assert!(is_turned_away(&mut guesser).await);
+    let counters = &bench.plane.counters;
+    assert_eq!((counters.tcp_unwelcome.get(), counters.tcp_accepted.get(), counters.tls_failed.get()), (1, 0, 0));
+}
+
+#[tokio::test]
+async fn handshakes_that_lead_nowhere_use_up_their_sources_allowance_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = files(&folder);
+    let tls = Arc::new(Tls::new(files.clone()).unwrap());
+    let mut bench = bench_behind(strict_door(25), patient(), 100, Some(tls)).await;
+    let counters = bench.plane.counters.clone();
+    // The first counts for ten, and so the second and third; then nothing is left.
+    for failed in 1..=3 {
+        let mut scanner = connect_from([127, 0, 0, 66], bench.address).await;
+        scanner.write_all(OPTIONS).await.unwrap();
+        assert!(is_refused(&mut scanner).await);
+        while counters.tcp_open.get() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(counters.tls_failed.get(), failed);
+    }
+    assert!(is_turned_away(&mut connect_from([127, 0, 0, 66], bench.address).await).await);
+    assert_eq!((counters.tls_failed.get(), counters.tcp_unwelcome.get()), (3, 1));
+    let _phone = connect(bench.address, phone(&files, &[&version::TLS13])).await.unwrap();
+    bench.opened().await;
+}
+
+#[tokio::test]
+async fn a_source_that_never_ends_its_handshakes_delays_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = files(&folder);
+    let tls = Arc::new(Tls::new(files.clone()).unwrap());
+    let mut bench = bench_behind(strict_door(200), patient(), 400, Some(tls)).await;
+    let mut endless = Vec::new();
+    for _ in 0..limits::HANDSHAKES_OF_ONE + 20 {
+        let mut stalled = connect_from([127, 0, 0, 66], bench.address).await;
+        stalled.write_all(&hello_of_1999()[..20]).await.unwrap();
+        endless.push(stalled);
+    }
+    let _phone = connect(bench.address, phone(&files, &[&version::TLS13])).await.unwrap();
+    bench.opened().await;
+    assert_eq!((bench.plane.counters.tls_agreed.get(), bench.plane.counters.tls_failed.get()), (1, 0));
 }

@@ -27,6 +27,12 @@ pub(crate) fn open_door() -> Door {
     Door::new(guard(), || Micros(0))
 }
 
+/// The same: nobody is trusted, time stands still, and so many connections of one source and messages on them are let in.
+pub(crate) fn strict_door(most: u32) -> Door {
+    let settings = Settings { trusted: Vec::new(), strangers: Rate::new(1, most), connections: most, ..settings() };
+    Door::new(Guard::new(settings, &mut Rng::new([1; 32])), || Micros(0))
+}
+
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
