@@ -105,11 +105,18 @@ pub fn bans(data_dir: &Path, command: BanCommand) -> Result<()> {
     must_exist(data_dir)?;
     with_store(data_dir, async |store| match command {
         BanCommand::List => {
+            let bans = store.bans().await?;
+            if bans.is_empty() {
+                println!("Nobody is banned.");
+                return Ok(());
+            }
             let now = clock::wall();
-            println!("{:<24} {:<16} {:>9}  Reason", "Source", "User", "Ends in");
-            for ban in store.bans().await? {
-                let left = format!("{} s", (ban.until.seconds() - now.seconds()).max(0));
-                println!("{:<24} {:<16} {left:>9}  {}", ban.source, ban.user.as_deref().unwrap_or("all"), ban.reason);
+            println!("{:<24} {:<16} {:>12}  Reason", "Source", "User", "Ends in");
+            for ban in bans {
+                let left = duration(ban.until.seconds() - now.seconds());
+                // A user is what a stranger claimed to be: nothing of it may reach the terminal as it is.
+                let user = ban.user.map_or_else(|| "all".to_owned(), |user| user.escape_debug().to_string());
+                println!("{:<24} {user:<16} {left:>12}  {}", ban.source, ban.reason);
             }
             Ok(())
         }
@@ -118,8 +125,10 @@ pub fn bans(data_dir: &Path, command: BanCommand) -> Result<()> {
             let user = user.filter(|user| !user.is_empty());
             let until = clock::wall() + Duration::from_secs(seconds.into());
             let reason = Reason::Administrator.text().to_owned();
-            store.add_ban(&BanRow { source: source.clone(), user, until, reason }).await?;
-            println!("{source} is banned for {seconds} s.");
+            let ban = BanRow { source: source.clone(), user, until, reason };
+            store.add_ban(&ban).await?;
+            let whom = ban.user.as_deref().map_or_else(|| source.clone(), |user| format!("{user:?} at {source}"));
+            println!("{whom} is banned for {}.", duration(seconds.into()));
             Ok(())
         }
         BanCommand::Clear { source, user } => {
@@ -132,6 +141,16 @@ pub fn bans(data_dir: &Path, command: BanCommand) -> Result<()> {
             Ok(())
         }
     })
+}
+
+/// Whole seconds as a person says them.
+fn duration(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
 }
 
 /// A source as the guard writes it.

@@ -21,8 +21,9 @@ use crate::engine::io::{Command, CommandResult, Input, Output, Suspect, Suspicio
 use crate::engine::media::{MediaCommand, MediaEvent};
 use crate::engine::record::{Binding, Record, RecordBody};
 use crate::net::counters::NetCounters;
-use crate::net::guard::{Door, Way};
+use crate::net::guard::{Door, Silence, Way};
 use crate::net::tcp::{Arrival, Connection};
+use crate::net::told::Told;
 use crate::net::udp::{BATCH, Datagram, Sent, UdpListener};
 use crate::net::wake::Waker;
 use crate::node::clock;
@@ -37,7 +38,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Messages of connections taken in one turn.
@@ -88,6 +89,8 @@ pub struct Driver {
     /// Messages that could not be sent; told to the engine in the next turn.
     failed: VecDeque<TransactionId>,
     net: Arc<NetCounters>,
+    /// Messages dropped because too many come.
+    flood: Told,
     stats: Arc<Stats>,
     is_stopped: bool,
 }
@@ -146,6 +149,7 @@ impl Driver {
             outstanding: Outstanding::default(),
             failed: VecDeque::new(),
             net,
+            flood: Told::default(),
             stats,
             is_stopped: false,
         })
@@ -200,8 +204,13 @@ impl Driver {
     }
 
     fn receive(&mut self, n: usize) -> usize {
-        let (engine, out, net, door) = (&mut self.engine, &mut self.out, &self.net, &self.door);
-        let mut sink = |flow, bytes: &_| datagram(engine, out, (net, door), flow, bytes);
+        let (engine, out, net, door, flood) =
+            (&mut self.engine, &mut self.out, &*self.net, &self.door, &mut self.flood);
+        let mut sink = |flow: Flow, bytes: &_| {
+            if let Err(silence) = datagram(engine, out, (net, door), flow, bytes) {
+                silenced(net, flood, flow, silence);
+            }
+        };
         let received = self.sockets[n].listener.receive(&mut sink);
         match received {
             Ok(count) => {
@@ -285,7 +294,7 @@ impl Driver {
         let Some(silence) = silence else {
             return self.engine.handle(now, Input::Sip { flow, message }, &mut self.out);
         };
-        self.net.silenced(silence);
+        silenced(&self.net, &mut self.flood, flow, silence);
         if let Some(connection) = flow.connection.filter(|_| is_over).and_then(|id| self.connections.get(&id)) {
             connection.close();
         }
@@ -297,7 +306,11 @@ impl Driver {
         if let Some(ban) = self.door.guard().suspect(now, suspect) {
             self.net.bans.add(1);
             let (time, why) = (ban.until.since(now), ban.reason.text());
-            tracing::warn!("banned {ban} for {time:?}: {why}. strowger bans clear {} ends it", ban.source);
+            let hint = match ban.user {
+                Some(_) => "If it is a phone of yours, its password may be an old one. ",
+                None => "",
+            };
+            tracing::warn!("banned {ban} for {time:?}: {why}. {hint}strowger bans clear {} ends it", ban.source);
         }
     }
 
@@ -412,28 +425,49 @@ impl Driver {
 }
 
 /// A datagram on its way into the engine: a message, a keep-alive, or something nobody answers.
-fn datagram(engine: &mut Engine, out: &mut Vec<Output>, (net, door): (&NetCounters, &Door), flow: Flow, bytes: &[u8]) {
+///
+/// Errors: the guard has it that nobody hears it.
+fn datagram(
+    engine: &mut Engine,
+    out: &mut Vec<Output>,
+    (net, door): (&NetCounters, &Door),
+    flow: Flow,
+    bytes: &[u8],
+) -> Result<(), Silence> {
     // RFC 5626 §3.5.1 pings streams with line ends; phones do it over UDP too, to hold a NAT's door open. One zero
     // octet does the same (RFC 6223 §4.1 leaves the form open; seen from several vendors).
     if bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
         net.keepalives.add(1);
-        return;
+        return Ok(());
     }
     let (now, from) = (clock::now(), flow.remote.ip());
-    let care = match door.guard().admit(now.mono, from, Way::Datagram) {
-        Ok(care) => care,
-        Err(silence) => return net.silenced(silence),
-    };
+    let care = door.guard().admit(now.mono, from, Way::Datagram)?;
     let Ok(message) = Message::parse(Bytes::copy_from_slice(bytes)) else {
         net.garbage.add(1);
-        return door.guard().rubbish(now.mono, from, Way::Datagram);
+        door.guard().rubbish(now.mono, from, Way::Datagram);
+        return Ok(());
     };
     if care.is_needed()
         && let Some(silence) = door.guard().inspect(now.mono, from, care, &message)
     {
-        return net.silenced(silence);
+        return Err(silence);
     }
     engine.handle(now, Input::Sip { flow, message }, out);
+    Ok(())
+}
+
+/// Counts what is met with silence. An administrator hears of floods, for who is too fast may be a whole office.
+fn silenced(net: &NetCounters, flood: &mut Told, flow: Flow, silence: Silence) {
+    net.silenced(silence);
+    if silence == Silence::TooFast
+        && let Some(hidden) = flood.tell(Instant::now())
+    {
+        tracing::warn!(
+            "too many messages: one of {} is dropped, and {hidden} of any source since the last such line. If an office or \
+             a trunk is there, see guard.stranger_rate, guard.registered_rate and guard.trusted",
+            flow.remote.ip()
+        );
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Scanners and guessers from one address, a good phone at another. The guard trusts the loopback unless told otherwise.
 
+use crate::link::Link;
 use crate::phone::Phone;
 use crate::process::{Daemon, Home, stderr, stdout};
 use std::io::{ErrorKind, Read, Write};
@@ -78,7 +79,7 @@ fn who_guesses_for_many_users_is_banned_and_hears_silence_and_a_good_phone_goes_
     let cleared = home.run(&["bans", "clear", "127.0.0.66"]);
     assert_eq!(stdout(&cleared), "1 ban ended.\n");
     until("heard again", || is_heard(&daemon, "127.0.0.66", "phone"));
-    assert!(!listed().contains("127.0.0.66"));
+    assert_eq!(listed(), "Nobody is banned.\n");
 }
 
 #[test]
@@ -89,7 +90,10 @@ fn a_phone_with_an_old_password_is_banned_and_its_neighbours_behind_the_same_add
     for _ in 0..3 {
         assert_eq!(Phone::at("127.0.0.5", daemon.udp, "2002", "old-password").register(), 401);
     }
-    daemon.wait_for("banned \"2002\" at 127.0.0.5 for 300s: failed log-ins.", Duration::from_secs(10));
+    daemon.wait_for(
+        "banned \"2002\" at 127.0.0.5 for 300s: failed log-ins. If it is a phone of yours",
+        Duration::from_secs(10),
+    );
     // Its next answer to a challenge, even with the right password, is met with silence.
     let banned = Phone::at("127.0.0.5", daemon.udp, "2002", "good-password").registers_in_vain();
     assert!(banned);
@@ -101,8 +105,32 @@ fn a_phone_with_an_old_password_is_banned_and_its_neighbours_behind_the_same_add
 }
 
 #[test]
+fn who_guesses_over_tls_is_banned_before_the_next_handshake() {
+    let home = Home::with_config(STRICT);
+    let mut daemon = home.start_on(&["udp:127.0.0.1:0".to_owned(), "tls:127.0.0.1:0".to_owned()]);
+    let certificate = home.path().join("data/tls.crt");
+    for user in ["100", "101", "102", "103"] {
+        let link = Link::tls(daemon.tls, &certificate).unwrap();
+        assert_eq!(Phone::over(link, daemon.tls, user, "guess").register(), 401);
+    }
+    daemon.wait_for("banned 127.0.0.1 for 300s: failed log-ins for many users.", Duration::from_secs(10));
+    assert!(Link::tls(daemon.tls, &certificate).is_err());
+    assert_eq!(metric(&daemon, "strowger_sip_tcp_unwelcome_total"), 1);
+    assert!(is_heard(&daemon, "127.0.0.2", "phone"));
+}
+
+#[test]
+fn the_name_of_who_is_banned_can_not_write_on_the_terminal() {
+    let (home, _daemon) = office();
+    let added = home.run(&["bans", "add", "192.0.2.1", "--user", "\u{1b}[2Jx", "--for", "7300"]);
+    assert_eq!(stdout(&added), "\"\\u{1b}[2Jx\" at 192.0.2.1 is banned for 2 h 1 min.\n");
+    let listed = stdout(&home.run(&["bans", "list"]));
+    assert!(listed.contains("\\u{1b}[2Jx") && !listed.contains('\u{1b}'), "{listed}");
+}
+
+#[test]
 fn floods_scanners_and_rubbish_get_little_or_nothing_and_a_good_phone_goes_on() {
-    let (_home, daemon) = office();
+    let (_home, mut daemon) = office();
     let mut good = Phone::at("127.0.0.2", daemon.udp, "2001", "good-password");
     assert_eq!(good.register(), 200);
     let flood = UdpSocket::bind("127.0.0.70:0").unwrap();
@@ -119,6 +147,7 @@ fn floods_scanners_and_rubbish_get_little_or_nothing_and_a_good_phone_goes_on() 
     }
     assert_eq!((good.ping().status(), good.register()), (200, 200));
     assert!(metric(&daemon, "strowger_sip_too_fast_total") > 1_000);
+    daemon.wait_for("too many messages: one of 127.0.0.70 is dropped", Duration::from_secs(10));
     assert!(!is_heard(&daemon, "127.0.0.71", "friendly-scanner"));
     assert!(metric(&daemon, "strowger_sip_scanners_total") == 1);
 
@@ -152,7 +181,7 @@ fn an_administrator_bans_an_address_and_its_connections_end() {
     assert!(is_heard(&daemon, "127.0.0.80", "phone"));
     let mut open = TcpStream::connect(daemon.tcp).unwrap();
     let added = home.run(&["bans", "add", "127.0.0.1", "--for", "60"]);
-    assert_eq!(stdout(&added), "127.0.0.1 is banned for 60 s.\n");
+    assert_eq!(stdout(&added), "127.0.0.1 is banned for 1 min 0 s.\n");
     until("banned", || !is_heard(&daemon, "127.0.0.1", "phone"));
     let question = "OPTIONS sip:pbx SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:9;rport;branch=z9hG4bK1\r\nFrom: <sip:x@x>;tag=x\r\n\
                     To: <sip:pbx>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
