@@ -19,5 +19,6 @@ pub mod tls;
 pub mod told;
 pub mod turns;
 pub mod udp;
+mod validity;
 pub mod wake;
 mod wire;

@@ -4,7 +4,11 @@
 
 use crate::net::certificate::fingerprint;
 use crate::net::told::Told;
+use crate::net::validity::good_until;
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -13,13 +17,18 @@ use rustls::{AlertDescription, Error, PeerIncompatible, RootCertStore, ServerCon
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 use tracing::{debug, info, warn};
 
 /// How often the files are looked at.
 pub const WATCH: Duration = Duration::from_secs(5);
+/// How often the log tells that the certificate runs out.
+const DAY: Duration = Duration::from_secs(86_400);
+/// From how many days before.
+const SOON: i64 = 14;
 
 /// The files, in PEM.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -44,6 +53,8 @@ pub enum TlsError {
     Mismatch { certificate: PathBuf, key: PathBuf },
     #[error("tls.certificate: {} can't be used: {source}", path.display())]
     Unusable { path: PathBuf, source: Error },
+    #[error("tls.certificate: {} ran out on {day}", path.display())]
+    RanOut { path: PathBuf, day: Date },
     #[error("tls.client_ca: {} can't be used: {source}", path.display())]
     Authority { path: PathBuf, source: VerifierBuilderError },
     #[error("{} is there, but {} is not: remove the first to have both made anew", there.display(), missing.display())]
@@ -54,13 +65,20 @@ pub enum TlsError {
     Unwritable { path: PathBuf, source: io::Error },
 }
 
-/// When the files were last changed, and how long they are.
-type Stamp = [Option<(SystemTime, u64)>; 3];
+/// Which files these are, and when they were last changed in any way, as seconds and nanoseconds.
+type Stamp = [Option<(u64, i64, i64)>; 3];
+
+/// What new connections get.
+struct Identity {
+    config: Arc<ServerConfig>,
+    /// When the certificate runs out.
+    until: Option<Timestamp>,
+}
 
 pub struct Tls {
     files: TlsFiles,
     loaded: Stamp,
-    current: ArcSwap<ServerConfig>,
+    current: ArcSwap<Identity>,
     refused: Mutex<[Told; 4]>,
 }
 
@@ -68,20 +86,26 @@ impl Tls {
     pub fn new(files: TlsFiles) -> Result<Tls, TlsError> {
         // Before reading: a change in between is seen later.
         let loaded = files.stamp();
-        let current = ArcSwap::from(files.load()?);
-        Ok(Tls { files, loaded, current, refused: Mutex::default() })
+        let current = ArcSwap::from_pointee(files.load()?);
+        let tls = Tls { files, loaded, current, refused: Mutex::default() };
+        tls.tell_age();
+        Ok(tls)
     }
 
     /// TLS for a new connection.
     pub fn session(&self) -> Result<ServerConnection, Error> {
-        ServerConnection::new(self.current.load_full())
+        ServerConnection::new(self.current.load().config.clone())
     }
 
     /// Reads the files again whenever they changed, for ever.
     pub async fn watch(self: Arc<Self>, every: Duration) {
-        let (mut loaded, mut seen) = (self.loaded, self.loaded);
+        let (mut loaded, mut seen, mut told) = (self.loaded, self.loaded, Instant::now());
         loop {
             tokio::time::sleep(every).await;
+            if told.elapsed() >= DAY {
+                told = Instant::now();
+                self.tell_age();
+            }
             let now = self.files.stamp();
             // What changed since the last look may still be being written, or its other half be missing.
             if now == seen && now != loaded {
@@ -93,14 +117,33 @@ impl Tls {
     }
 
     fn reload(&self) {
-        match self.files.load() {
-            Ok(config) => {
-                self.current.store(config);
+        // One that has run out is a mistake: even the old one may be better.
+        let fresh =
+            self.files.load().and_then(|identity| match identity.until.filter(|until| *until < Timestamp::now()) {
+                Some(until) => Err(TlsError::RanOut { path: self.files.certificate.clone(), day: day(until) }),
+                None => Ok(identity),
+            });
+        match fresh {
+            Ok(identity) => {
+                self.current.store(Arc::new(identity));
+                self.tell_age();
                 let path = self.files.certificate.display();
                 let fingerprint = fingerprint(&self.files.certificate).unwrap_or_default();
                 info!("new connections over TLS get the certificate now in {path}; SHA-256 fingerprint {fingerprint}");
             }
             Err(error) => warn!("TLS goes on with the certificate it has, for the new one is of no use: {error}"),
+        }
+    }
+
+    /// Says in the log when the certificate in use soon is, or already was, good for the last time.
+    fn tell_age(&self) {
+        let Some(until) = self.current.load().until else { return };
+        let left = until.duration_since(Timestamp::now());
+        let (path, day, days) = (self.files.certificate.display(), day(until), left.as_hours() / 24);
+        if left.is_negative() {
+            warn!("the certificate {path} ran out on {day}: phones that verify it can't connect over TLS. Renew it");
+        } else if days < SOON {
+            warn!("the certificate {path} runs out in {days} days, on {day}. Renew it: the new one is used at once");
         }
     }
 
@@ -153,17 +196,21 @@ fn explain(error: &Error) -> Option<(usize, String)> {
 
 impl TlsFiles {
     fn stamp(&self) -> Stamp {
-        let stamp = |path: &Path| {
-            let file = fs::metadata(path).ok()?;
-            Some((file.modified().ok()?, file.len()))
-        };
+        // Not the time of modification: `cp -p` and archives set that back.
+        let stamp = |path: &Path| fs::metadata(path).ok().map(|file| (file.ino(), file.ctime(), file.ctime_nsec()));
         [stamp(&self.certificate), stamp(&self.key), self.client_ca.as_deref().and_then(stamp)]
     }
 
+    /// Errors: these files are of no use.
+    pub fn check(&self) -> Result<(), TlsError> {
+        self.load().map(drop)
+    }
+
     /// What they say, checked: a key that does not belong to the certificate is an error.
-    pub fn load(&self) -> Result<Arc<ServerConfig>, TlsError> {
+    fn load(&self) -> Result<Identity, TlsError> {
         let provider = Arc::new(ring::default_provider());
         let chain = certificates("tls.certificate", &self.certificate)?;
+        let until = chain.first().and_then(|certificate| good_until(certificate));
         let key = PrivateKeyDer::from_pem_file(&self.key)
             .map_err(|error| unreadable("tls.key", &self.key, "private key", error))?;
         let unusable = |source| match source {
@@ -185,8 +232,13 @@ impl TlsFiles {
         // Tickets are good for this configuration only: who came with another certificate shakes hands in full.
         config.ticketer = ring::Ticketer::new().map_err(unusable)?;
         config.send_tls13_tickets = 1;
-        Ok(Arc::new(config))
+        Ok(Identity { config: Arc::new(config), until })
     }
+}
+
+/// In UTC.
+fn day(moment: Timestamp) -> Date {
+    moment.to_zoned(TimeZone::UTC).date()
 }
 
 fn authorities(

@@ -184,6 +184,16 @@ async fn a_new_certificate_is_for_new_connections_and_a_broken_one_for_none() {
     let _second = connect(bench.address, before.clone()).await.unwrap();
     bench.opened().await;
 
+    // Nor is one taken that has run out.
+    let (key, mut params) = (KeyPair::generate().unwrap(), CertificateParams::new(vec![NAME.to_owned()]).unwrap());
+    params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    fs::write(&ours.certificate, params.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(&ours.key, key.serialize_pem()).unwrap();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let _third = connect(bench.address, before.clone()).await.unwrap();
+    bench.opened().await;
+
+    fs::copy(&new.certificate, &ours.certificate).unwrap();
     fs::copy(&new.key, &ours.key).unwrap();
     let after = phone(&new, &[&version::TLS13]);
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -234,7 +244,7 @@ async fn with_an_authority_only_phones_it_has_signed_come_in() {
 fn files_that_are_of_no_use_are_explained() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (good, strange) = (files(&folder), files(&other));
-    let said = |files: &TlsFiles| files.load().unwrap_err().to_string();
+    let said = |files: &TlsFiles| files.check().unwrap_err().to_string();
     let gone = TlsFiles { certificate: folder.path().join("gone.crt"), ..good.clone() };
     assert!(said(&gone).contains("tls.certificate: ") && said(&gone).contains("gone.crt can't be read: No such file"));
     let swapped = TlsFiles { certificate: good.key.clone(), key: good.certificate.clone(), client_ca: None };

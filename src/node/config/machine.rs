@@ -33,7 +33,7 @@ pub(super) fn unusable_tls((origin, text): (&str, &str), config: &Config) -> Opt
     if !config.sip.iter().any(|listener| listener.transport == Transport::Tls) {
         return None;
     }
-    let error = TlsFiles { certificate, key, client_ca: config.tls.client_ca.clone() }.load().err()?.to_string();
+    let error = TlsFiles { certificate, key, client_ca: config.tls.client_ca.clone() }.check().err()?.to_string();
     let (key, what) = error.split_once(": ").unwrap_or(("tls", &error));
     let message = format!("warning: {what}, and the exchange would not start");
     Some(ConfigError { origin: origin.to_owned(), at: locate::find(text, key), key: key.to_owned(), message })
