@@ -23,7 +23,9 @@ use std::time::Duration;
 const WINDOW: Duration = Duration::from_secs(2);
 /// How long a source must be silent before it may be displaced.
 const SILENCE: Duration = Duration::from_millis(500);
-/// The same for RTCP, whose packets are about 5 s apart (RFC 3550 §6.2).
+/// A source that was heard this lately can't be displaced before it is asked again, if that is within as long.
+pub const SETTLED: Duration = Duration::from_millis(250);
+/// The same as `SILENCE` for RTCP, whose packets are about 5 s apart (RFC 3550 §6.2).
 const RTCP_SILENCE: Duration = Duration::from_secs(15);
 /// Largest jump of a sequence number that still continues a stream (RFC 3550 A.1, MAX_DROPOUT).
 const MAX_DROPOUT: u16 = 3_000;
@@ -116,6 +118,14 @@ impl Latch {
             Some(source) if source.followed => Some(source.address),
             _ => self.signalled,
         }
+    }
+
+    /// The only address packets are welcome from, whatever comes from elsewhere in the next `SETTLED`: the signalled one, pinned
+    /// and talking.
+    pub fn settled(&self, now: Micros) -> Option<SocketAddr> {
+        let source = self.source.as_ref()?;
+        let is_pinned = self.window_end.is_some_and(|end| now >= end) && Some(source.address) == self.signalled;
+        (is_pinned && source.followed && now.since(source.heard) < SETTLED).then_some(source.address)
     }
 
     /// The peer's IP as far as its RTP shows it.

@@ -8,6 +8,7 @@ use crate::engine::media::{Counters, PayloadMap, Stream};
 use crate::media::counters::Reception;
 use crate::media::latch::{Header, Latch, RtcpLatch, Verdict};
 use crate::media::slot::{Slot, Table, Target};
+use crate::media::sys;
 use rtp_rs::RtpReader;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct Port {
     mux: bool,
     lease: u32,
     id: PortId,
+    /// Whom the RTP socket is connected to.
+    connected: Option<SocketAddr>,
     counters: Counters,
     reception: Reception,
     sink: Option<Route>,
@@ -52,6 +55,7 @@ impl Port {
         Port {
             id,
             lease,
+            connected: None,
             receive: false,
             send: false,
             mux: false,
@@ -66,7 +70,7 @@ impl Port {
     }
 
     /// Takes a new task; `sink_lease` is the lease its sink's port has now.
-    pub fn set(&mut self, table: &Table, stream: Stream, sink_lease: u32) {
+    pub fn set(&mut self, table: &Table, now: Micros, stream: Stream, sink_lease: u32) {
         let own = table.get(self.id).map(Slot::address);
         let sink = stream.sink.as_ref().and_then(|sink| table.get(sink.port)).map(Slot::address);
         let usable = |peer: &SocketAddr| {
@@ -85,7 +89,42 @@ impl Port {
         self.reception.set_clock(stream.clock_rate);
         self.sink =
             stream.sink.map(|sink| Route { slot: sink.port.0 as usize, lease: sink_lease, payloads: sink.payloads });
+        self.connect(table, now);
         self.publish(table);
+    }
+
+    /// Connects the RTP socket to a peer nobody can displace, for as long as that is so: the kernel then looks up the way to it
+    /// once and not for each packet, and keeps everybody else's packets away. To be asked again within `SETTLED`.
+    pub fn connect(&mut self, table: &Table, now: Micros) {
+        let settled = self.latch.settled(now);
+        if settled == self.connected {
+            return;
+        }
+        self.disconnect(table);
+        let Some((peer, sockets)) = settled.zip(table.get(self.id).and_then(Slot::sockets)) else { return };
+        // Without it the packets go as they did.
+        if sockets.rtp.connect(peer).is_ok() {
+            self.connected = Some(peer);
+            self.publish(table);
+        }
+    }
+
+    /// Lets the RTP socket hear everybody again.
+    pub fn disconnect(&mut self, table: &Table) {
+        if self.connected.take().is_none() {
+            return;
+        }
+        // First nobody may count on it any more.
+        self.publish(table);
+        if let Some(sockets) = table.get(self.id).and_then(Slot::sockets)
+            && let Err(error) = sys::disconnect(&sockets.rtp)
+        {
+            tracing::error!("RTP port {} stays deaf to all but its last peer: {error}", self.id);
+        }
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.connected.is_some()
     }
 
     /// Handles a packet of the RTP socket. Returns the peer's address if it was learnt from this packet.
@@ -137,7 +176,7 @@ impl Port {
             sink.with_target(table, |slot, target| {
                 let sockets = slot.sockets()?;
                 let socket = if target.mux { &sockets.rtp } else { &sockets.rtcp };
-                send(socket, packet, target.rtcp?)
+                send(socket, packet, target.rtcp?, false)
             })
         });
         if sent {
@@ -190,7 +229,7 @@ impl Port {
         // The marker bit stays.
         packet[1] = packet[1] & 0x80 | payload;
         sink.with_target(table, |slot, target| {
-            send(&slot.sockets()?.rtp, packet, target.rtp?)?;
+            send(&slot.sockets()?.rtp, packet, target.rtp?, target.connected)?;
             slot.count_sent(packet.len());
             Some(())
         })
@@ -201,8 +240,9 @@ impl Port {
         let Some(slot) = table.get(self.id) else { return };
         let rtcp =
             if self.mux { self.latch.destination() } else { self.rtcp_latch.destination(self.latch.source_ip()) };
-        let target =
-            Target { lease: self.lease, rtp: self.latch.destination().filter(|_| self.send), rtcp, mux: self.mux };
+        let rtp = self.latch.destination().filter(|_| self.send);
+        let connected = rtp.is_some() && rtp == self.connected;
+        let target = Target { lease: self.lease, mux: self.mux, connected, rtp, rtcp };
         let unchanged = slot.target.load().as_deref() == Some(&target);
         if !unchanged {
             slot.target.store(Some(Arc::new(target)));
@@ -235,8 +275,13 @@ impl Budget {
     }
 }
 
+/// An error of a connected socket may be an earlier packet's (ICMP), or the socket is connected no longer: this packet is
+/// sent again as to anybody.
 #[inline]
-fn send(socket: &UdpSocket, packet: &[u8], to: SocketAddr) -> Option<()> {
+fn send(socket: &UdpSocket, packet: &[u8], to: SocketAddr, connected: bool) -> Option<()> {
+    if connected && socket.send(packet).is_ok() {
+        return Some(());
+    }
     socket.send_to(packet, to).ok().map(drop)
 }
 

@@ -49,6 +49,8 @@ pub struct Target {
     pub lease: u32,
     /// The peer takes RTCP on its RTP port (RFC 5761), so it must leave from ours.
     pub mux: bool,
+    /// The RTP socket is connected to `rtp`.
+    pub connected: bool,
     /// None when the peer does not want to hear us.
     pub rtp: Option<SocketAddr>,
     pub rtcp: Option<SocketAddr>,

@@ -6,7 +6,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockRef, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -47,6 +47,16 @@ pub fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
     }
     socket.bind(&address.into())?;
     Ok(socket.into())
+}
+
+/// Undoes a UDP socket's `connect`: it stays bound to its address and hears everybody again.
+pub fn disconnect(socket: &UdpSocket) -> io::Result<()> {
+    // All zero is AF_UNSPEC, which connect(2) takes as the wish to be connected to nobody.
+    let nobody = SockAddrStorage::zeroed();
+    let length = nobody.size_of();
+    // SAFETY: the storage is initialised in all its `length` bytes.
+    let nobody = unsafe { SockAddr::new(nobody, length) };
+    SockRef::from(socket).connect(&nobody)
 }
 
 /// Lets the process open `wanted` files if it may; returns how many it may open now.

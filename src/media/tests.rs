@@ -3,6 +3,7 @@
 mod calls;
 mod faults;
 mod pool;
+mod settled;
 
 use super::*;
 use crate::base::ids::PortId;

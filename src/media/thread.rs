@@ -7,6 +7,7 @@
 use crate::base::ids::PortId;
 use crate::base::now::Micros;
 use crate::engine::media::{MediaEvent, Stream};
+use crate::media::latch;
 use crate::media::ports::Released;
 use crate::media::relay::Port;
 use crate::media::slot::{Sockets, Table};
@@ -34,8 +35,10 @@ const RATE_SPAN: Duration = Duration::from_millis(10);
 const DATAGRAM: usize = 9_216;
 /// Datagrams thrown away at most when a port is taken into use; a socket's buffer holds fewer.
 const STALE: usize = 4_096;
-/// The ports of a thread are counted in so many turns, so that the events come spread.
-const TURNS: u32 = 8;
+/// The ports of a thread are counted, and looked after, in so many turns: the work comes spread.
+const TURNS: usize = 8;
+/// How often each port is asked whom it is connected to: a turn may come late by as much again.
+const LOOK_EVERY: Duration = latch::SETTLED.checked_div(2).expect("not by zero");
 
 /// What a thread is told.
 #[expect(clippy::large_enum_variant, reason = "nearly every one is a Set, and a box would cost an allocation each")]
@@ -74,8 +77,10 @@ struct Desk<E> {
     watched: Vec<[bool; 2]>,
     datagram: Box<[u8]>,
     pace: Pace,
-    next_count: Micros,
-    turn: u32,
+    counted: Turns,
+    looked: Turns,
+    /// Ports whose socket is connected: they can't be left to themselves when nothing comes.
+    connected: usize,
 }
 
 impl<E: Fn(MediaEvent)> Worker<E> {
@@ -83,9 +88,18 @@ impl<E: Fn(MediaEvent)> Worker<E> {
         sys::exact_naps();
         let ports = (0..self.table.len()).map(|_| None).collect();
         let watched = vec![[false; 2]; self.table.len()];
-        let next_count = self.clock.now();
-        let datagram = vec![0; DATAGRAM + 1].into_boxed_slice();
-        Desk { worker: self, ports, watched, datagram, pace: Pace::default(), next_count, turn: 0 }.run();
+        let now = self.clock.now();
+        Desk {
+            worker: self,
+            ports,
+            watched,
+            datagram: vec![0; DATAGRAM + 1].into_boxed_slice(),
+            pace: Pace::default(),
+            counted: Turns::from(now),
+            looked: Turns::from(now),
+            connected: 0,
+        }
+        .run();
     }
 }
 
@@ -96,7 +110,8 @@ impl<E: Fn(MediaEvent)> Desk<E> {
             if self.worker.stop.load(Ordering::Acquire) {
                 return;
             }
-            let timeout = self.count();
+            let now = self.worker.clock.now();
+            let timeout = [self.count(now), self.look(now)].into_iter().flatten().min();
             self.worker.wake.falling_asleep();
             if !self.worker.orders.is_empty() || self.worker.stop.load(Ordering::Acquire) {
                 self.worker.wake.awake();
@@ -176,15 +191,21 @@ impl<E: Fn(MediaEvent)> Desk<E> {
                 place.insert(Box::new(Port::new(id, slot.lease())))
             }
         };
-        port.set(table, stream, sink_lease);
+        let before = port.is_connected();
+        port.set(table, self.worker.clock.now(), stream, sink_lease);
+        self.connected = self.connected + usize::from(port.is_connected()) - usize::from(before);
     }
 
     fn release(&mut self, id: PortId) {
         let table = &*self.worker.table;
         let Some(slot) = table.get(id) else { return };
+        let mut port = self.ports.get_mut(id.0 as usize).and_then(Option::take);
+        if let Some(port) = &mut port {
+            self.connected -= usize::from(port.is_connected());
+            port.disconnect(table);
+        }
         slot.target.store(None);
-        let port = self.ports.get_mut(id.0 as usize).and_then(Option::take);
-        let counters = port.as_ref().map(|port| port.counters(table)).unwrap_or_default();
+        let counters = port.map(|port| port.counters(table)).unwrap_or_default();
         let released = Released { port: id, at: self.worker.clock.now() };
         if self.worker.released.try_send(released).is_err() {
             tracing::error!("RTP port {} is lost to the pool: its queue is full", slot.address());
@@ -196,21 +217,56 @@ impl<E: Fn(MediaEvent)> Desk<E> {
     }
 
     /// Tells the totals of a part of the ports when it is time; returns how long until the next part's.
-    fn count(&mut self) -> Option<Duration> {
+    fn count(&mut self, now: Micros) -> Option<Duration> {
         let every = self.worker.count_every?;
-        let now = self.worker.clock.now();
-        if now >= self.next_count {
-            let turn = self.turn % TURNS;
-            for port in self.ports.iter_mut().skip(turn as usize).step_by(TURNS as usize).flatten() {
+        if let Some(turn) = self.counted.due(now, every) {
+            for port in of_turn(&mut self.ports, turn) {
                 if let Some(counters) = port.changed_counters(&self.worker.table) {
                     (self.worker.events)(MediaEvent::Counted { port: port.id(), counters });
                 }
             }
-            self.turn = self.turn.wrapping_add(1);
-            self.next_count = now + every / TURNS;
         }
-        Some(self.next_count.since(now))
+        Some(self.counted.next.since(now))
     }
+
+    /// Connects the sockets of ports whose peers are settled and disconnects those whose peers fell silent; returns how long
+    /// until that is to be looked at again even if nothing comes.
+    fn look(&mut self, now: Micros) -> Option<Duration> {
+        if let Some(turn) = self.looked.due(now, LOOK_EVERY) {
+            for port in of_turn(&mut self.ports, turn) {
+                let before = port.is_connected();
+                port.connect(&self.worker.table, now);
+                self.connected = self.connected + usize::from(port.is_connected()) - usize::from(before);
+            }
+        }
+        (self.connected > 0).then(|| self.looked.next.since(now))
+    }
+}
+
+/// Work on all ports that is done in turns, a part of them at a time.
+struct Turns {
+    next: Micros,
+    turn: usize,
+}
+
+impl Turns {
+    fn from(now: Micros) -> Turns {
+        Turns { next: now, turn: 0 }
+    }
+
+    /// Which part's turn it is, if it is time. Each comes again after `every`.
+    fn due(&mut self, now: Micros, every: Duration) -> Option<usize> {
+        if now < self.next {
+            return None;
+        }
+        self.turn = (self.turn + 1) % TURNS;
+        self.next = now + every / TURNS as u32;
+        Some(self.turn)
+    }
+}
+
+fn of_turn(ports: &mut [Option<Box<Port>>], turn: usize) -> impl Iterator<Item = &mut Port> {
+    ports.iter_mut().skip(turn).step_by(TURNS).flatten().map(Box::as_mut)
 }
 
 /// Takes a pair into use: what lies in its sockets is from before, maybe another call's audio.

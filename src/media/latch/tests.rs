@@ -208,3 +208,26 @@ fn rtcp_follows_the_peer_of_rtp() {
     assert_eq!(rtcp.packet(at(16_000), other_port, Some(nat.ip())), Verdict::Latched);
     assert_eq!(rtcp.packet(at(16_000), signalled, Some(nat.ip())), Verdict::Latched);
 }
+
+#[test]
+fn a_source_is_settled_when_it_is_the_signalled_one_pinned_and_talking() {
+    let mut latch = latch();
+    assert_eq!(latch.settled(at(0)), None, "nobody spoke");
+    hear(&mut latch, 0, SIGNALLED, 1);
+    assert_eq!(latch.settled(at(10)), None, "another may still be learnt");
+    hear(&mut latch, 2_000, SIGNALLED, 1);
+    assert_eq!(latch.settled(at(2_000)), Some(address(SIGNALLED)));
+    assert_eq!(latch.settled(at(2_260)), None, "it may be somewhere else");
+    hear(&mut latch, 2_300, SIGNALLED, 1);
+    latch.set(Some(address(SIGNALLED)), 2);
+    assert_eq!(latch.settled(at(2_310)), None, "a new offer opens the window again");
+}
+
+#[test]
+fn a_source_behind_nat_is_never_settled_for_the_signalled_address_may_take_its_place() {
+    let mut latch = latch();
+    hear(&mut latch, 0, NAT, 1);
+    hear(&mut latch, 3_000, NAT, 1);
+    assert_eq!(latch.settled(at(3_000)), None);
+    assert_eq!(hear(&mut latch, 3_010, SIGNALLED, 1), Verdict::Latched);
+}
