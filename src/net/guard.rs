@@ -108,21 +108,26 @@ impl Guard {
     /// Whether a message from there is heard. It has not been parsed yet.
     pub fn admit(&mut self, now: Micros, from: IpAddr, way: Way) -> Result<Care, Silence> {
         let source = Source::from(from);
-        let care = match self.sources.get(source) {
-            Some(standing) => standing.judge(now, way, &self.settings)?,
-            None => {
-                let mut newcomer = self.newcomer(now, from);
-                let care = newcomer.judge(now, way, &self.settings);
-                // Without a place it is heard, too, and forgotten.
-                self.sources.insert(source, newcomer, |standing| standing.is_kept(now));
-                care?
-            }
-        };
-        let is_of_crowd = care.is_stranger && way == Way::Datagram;
-        if is_of_crowd && !self.crowd.take(now, self.settings.registered, 1) {
-            return Err(Silence::TooFast);
+        if let Some(standing) = self.sources.get(source) {
+            let care = standing.judge(now, way, &self.settings)?;
+            return self.among_strangers(now, way, care);
         }
-        Ok(care)
+        let mut newcomer = self.newcomer(now, from);
+        let care = match newcomer.judge(now, way, &self.settings) {
+            // What a flood brings beyond its measure does not push others out of the table either.
+            Ok(care) => Ok(self.among_strangers(now, way, care)?),
+            Err(silence) => Err(silence),
+        };
+        // Without a place it is heard, too, and forgotten.
+        self.sources.insert(source, newcomer, |standing| standing.is_kept(now));
+        care
+    }
+
+    /// The datagrams of all strangers together have a measure, too.
+    fn among_strangers(&mut self, now: Micros, way: Way, care: Care) -> Result<Care, Silence> {
+        let is_of_crowd = care.is_stranger && way == Way::Datagram;
+        let is_room = !is_of_crowd || self.crowd.take(now, self.settings.registered, 1);
+        if is_room { Ok(care) } else { Err(Silence::TooFast) }
     }
 
     /// What came was of no use.

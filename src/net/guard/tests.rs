@@ -293,14 +293,19 @@ fn a_flood_of_forged_senders_shuts_out_neither_registered_phones_nor_bans() {
     let mut guard = guard();
     register(&mut guard, at(0), "192.0.2.1", "1001");
     guard.ban(at(0), Source::from(ip("192.0.2.2")), None, Duration::from_secs(300), Reason::ManyUsers);
+    // As many a second as strangers may send together: what is above gets no place.
+    let mut now = at(1);
     for n in 0..2 * limits::GUARD_SOURCES as u32 {
-        let _ = guard.admit(at(1), IpAddr::from((0x0A00_0000 + n).to_be_bytes()), Way::Datagram);
+        now += Duration::from_millis(1);
+        for n in [n, n | 0x1000_0000] {
+            let _ = guard.admit(now, IpAddr::from((0x0A00_0000 + n).to_be_bytes()), Way::Datagram);
+        }
     }
     assert_eq!(guard.sources.len(), limits::GUARD_SOURCES);
-    assert_eq!(guard.admit(at(1), ip("192.0.2.1"), Way::Datagram), Ok(Care::default()));
-    assert_eq!(guard.admit(at(1), ip("192.0.2.2"), Way::Datagram), Err(Silence::Banned));
-    assert!(guard.admit(at(1), ip("192.0.2.3"), Way::Connection).is_ok());
-    assert!(guard.admit(at(2), ip("192.0.2.3"), Way::Datagram).is_ok());
+    assert_eq!(guard.admit(now, ip("192.0.2.1"), Way::Datagram), Ok(Care::default()));
+    assert_eq!(guard.admit(now, ip("192.0.2.2"), Way::Datagram), Err(Silence::Banned));
+    assert!(guard.admit(now, ip("192.0.2.3"), Way::Connection).is_ok());
+    assert!(guard.admit(now + Duration::from_secs(1), ip("192.0.2.3"), Way::Datagram).is_ok());
 }
 
 #[test]
