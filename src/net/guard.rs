@@ -225,16 +225,14 @@ impl Guard {
         self.standing(now, from);
         // None when all places are taken by those that are kept.
         let Some(standing) = self.sources.get(from.into()) else { return Err(Unwelcome::TooFast) };
-        if !standing.is_trusted {
-            if standing.banned > now {
-                return Err(Unwelcome::Banned);
-            }
-            if standing.connections >= self.settings.connections {
-                return Err(Unwelcome::TooMany);
-            }
-            if !standing.take(now, Way::Connection, &self.settings, 1) {
-                return Err(Unwelcome::TooFast);
-            }
+        if standing.banned > now {
+            return Err(Unwelcome::Banned);
+        }
+        if !standing.is_trusted && standing.connections >= self.settings.connections {
+            return Err(Unwelcome::TooMany);
+        }
+        if !standing.take(now, Way::Connection, &self.settings, 1) {
+            return Err(Unwelcome::TooFast);
         }
         standing.connections += 1;
         Ok(())

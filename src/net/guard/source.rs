@@ -46,7 +46,7 @@ impl std::str::FromStr for Source {
 #[error("write an IPv4 address, an IPv6 address, or an IPv6 network of 64 bits such as 2001:db8:1:2::/64")]
 pub struct NoAddress;
 
-/// Addresses with the same first bits.
+/// Addresses with the same first bits; of IPv6 at least a whole `Source`, for within one nobody is told from the other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Network {
     address: IpAddr,
@@ -74,9 +74,11 @@ impl std::str::FromStr for Network {
             None => (text, None),
         };
         let address = address.parse::<IpAddr>().map_err(|_| NoNetwork)?;
-        let width = if address.is_ipv4() { 32 } else { 128 };
+        let (width, most) = if address.is_ipv4() { (32, 32) } else { (128, 64) };
         let bits = bits.map_or(Ok(width), |bits| bits.parse::<u8>().map_err(|_| NoNetwork))?;
-        if bits > width { Err(NoNetwork) } else { Ok(Network { address, bits }) }
+        // No peer comes from there: its messages have the IPv4 address.
+        let is_mapped = address.to_canonical() != address;
+        if bits > width || is_mapped { Err(NoNetwork) } else { Ok(Network { address, bits: bits.min(most) }) }
     }
 }
 
@@ -116,7 +118,8 @@ mod tests {
         assert!(holds("0.0.0.0/0", "203.0.113.1") && !holds("0.0.0.0/0", "2001:db8::1"));
         assert!(holds("2001:db8::/33", "2001:db8:7fff::1") && !holds("2001:db8::/33", "2001:db8:8000::1"));
         assert!(holds("192.0.2.0/24", "::ffff:192.0.2.9"));
-        for wrong in ["", "192.0.2.0/33", "::/129", "192.0.2/24", "192.0.2.0/", "a/8"] {
+        assert!(holds("2001:db8::5", "2001:db8::6") && !holds("2001:db8::5", "2001:db8:0:1::5"));
+        for wrong in ["", "::ffff:192.0.2.7", "192.0.2.0/33", "::/129", "192.0.2/24", "192.0.2.0/", "a/8"] {
             assert_eq!(wrong.parse::<Network>(), Err(NoNetwork), "{wrong}");
         }
     }

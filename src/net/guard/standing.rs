@@ -1,6 +1,6 @@
 //! What is remembered of a source, and what follows from it for its next message.
 
-use super::bans::Bans;
+use super::bans::{Bans, Reason};
 use super::source::Source;
 use super::{EVERYBODY, Settings};
 use crate::base::now::Micros;
@@ -97,21 +97,24 @@ impl Standing {
     }
 
     pub fn judge(&mut self, now: Micros, way: Way, settings: &Settings) -> Result<Care, Silence> {
-        if self.is_trusted {
-            return Ok(Care::default());
-        }
         if self.banned > now {
             return Err(Silence::Banned);
         }
         if !self.take(now, way, settings, 1) {
             return Err(Silence::TooFast);
         }
-        let is_stranger = self.registered <= now;
-        let (has_banned_users, is_malformed) = (self.users_banned > now, self.malformed > now);
-        Ok(Care { is_stranger, has_banned_users, is_malformed })
+        Ok(Care {
+            is_stranger: !self.is_trusted && self.registered <= now,
+            has_banned_users: self.users_banned > now,
+            is_malformed: !self.is_trusted && self.malformed > now,
+        })
     }
 
+    /// Whether there is room for something that counts for so many messages. For the trusted there always is.
     pub fn take(&mut self, now: Micros, way: Way, settings: &Settings, messages: u64) -> bool {
+        if self.is_trusted {
+            return true;
+        }
         let rate = if self.registered <= now { settings.strangers } else { settings.registered };
         let meter = match way {
             Way::Datagram => &mut self.datagrams,
@@ -128,6 +131,10 @@ impl Standing {
     pub fn show(&mut self, now: Micros, bans: &Bans, source: Source) {
         (self.banned, self.users_banned) = (now, now);
         for ((_, user), ban) in bans.of(source) {
+            // One from before it was trusted.
+            if self.is_trusted && ban.reason != Reason::Administrator {
+                continue;
+            }
             let until = if user == EVERYBODY { &mut self.banned } else { &mut self.users_banned };
             *until = ban.until.max(*until);
         }

@@ -144,6 +144,21 @@ fn a_call_of_a_registered_phone_goes_on_though_its_user_is_banned_there() {
 }
 
 #[test]
+fn an_administrator_bans_the_trusted_too_and_nobody_else_does() {
+    let (mut guard, ours) = (guard(), Source::from(ip("127.0.0.1")));
+    let minute = Duration::from_secs(60);
+    guard.ban(at(0), ours, None, minute, Reason::ManyUsers);
+    assert!(guard.admit(at(0), ip("127.0.0.1"), Way::Datagram).is_ok());
+    guard.ban(at(0), ours, Some("1001"), minute, Reason::Administrator);
+    assert_eq!(hear(&mut guard, at(1), "127.0.0.1", &with_credentials("1001")), Some(Silence::Banned));
+    assert_eq!(hear(&mut guard, at(1), "127.0.0.1", &with_credentials("1002")), None);
+    guard.ban(at(0), ours, None, minute, Reason::Administrator);
+    assert_eq!(guard.admit(at(1), ip("127.0.0.1"), Way::Datagram), Err(Silence::Banned));
+    assert_eq!(guard.connect(at(1), ip("127.0.0.1")), Err(Unwelcome::Banned));
+    assert_eq!((guard.connect(at(60), ip("127.0.0.1")), guard.is_registered(at(60), ours)), (Ok(()), false));
+}
+
+#[test]
 fn floods_are_cut_to_their_rate_and_offices_have_a_higher_one() {
     let mut guard = guard();
     let heard = |guard: &mut Guard, from: &str, now: Micros, messages: usize| {
