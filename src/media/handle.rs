@@ -11,7 +11,7 @@ use crate::media::thread::Order;
 use rtrb::Producer;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -66,6 +66,7 @@ impl MediaHandle {
         let urgent =
             self.homes[port.0 as usize].is_some() || stream.as_ref().is_none_or(|stream| stream.remote.is_some());
         let home = self.home(port, stream.as_ref());
+        let alone = stream.as_ref().is_some_and(|stream| self.concerns_only(home, stream));
         let order = match stream {
             Some(stream) => {
                 let sink_lease = self.lease_of_sink(&stream);
@@ -80,7 +81,7 @@ impl MediaHandle {
         };
         let lane = &mut self.lanes[home];
         lane.push(port, order);
-        lane.urgent |= urgent;
+        lane.urgent |= urgent && !(alone && is_listened_to(&self.table, port, home));
     }
 
     /// Wakes the threads that were given something, once each. To be called after every batch of commands. If a ring was
@@ -127,6 +128,12 @@ impl MediaHandle {
         home
     }
 
+    /// Whether nobody but the thread of this lane needs to know of the stream: it is where the packets for its peer come in.
+    fn concerns_only(&self, lane: usize, stream: &Stream) -> bool {
+        let partner = stream.sink.as_ref().and_then(|sink| self.homes.get(sink.port.0 as usize).copied().flatten());
+        self.lanes.len() == 1 || partner == Some(lane as u8)
+    }
+
     fn mark(&self, port: PortId, state: State) {
         if let Some(slot) = self.table.get(port) {
             slot.set_state(state);
@@ -138,6 +145,14 @@ impl MediaHandle {
         let slot = stream.sink.as_ref().and_then(|sink| self.table.get(sink.port));
         slot.filter(|slot| slot.state() != State::Free).map_or(0, Slot::lease)
     }
+}
+
+/// Whether a packet for the port wakes its thread, whoever sends it: the thread then takes its orders first, and until then
+/// they can wait. To be asked after the order was given: what the thread stops watching it had no order for.
+fn is_listened_to(table: &Table, port: PortId, lane: usize) -> bool {
+    fence(Ordering::SeqCst);
+    let is_open = |slot: &Slot| slot.target.load().as_ref().is_none_or(|target| !target.connected);
+    table.get(port).is_some_and(|slot| slot.is_watched(lane as u8) && is_open(slot))
 }
 
 impl Lane {

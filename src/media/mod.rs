@@ -150,20 +150,22 @@ impl MediaPlane {
         let stop = Arc::new(AtomicBool::new(false));
         let mut plane = MediaPlane { stop: stop.clone(), wakes: Vec::new(), threads: Vec::new(), shortage };
 
+        let polls = (0..config.threads).map(|_| Poll::new(BATCH)).collect::<io::Result<Vec<_>>>()?;
+        let only = if let [poll] = &polls[..] { Some(poll.registry().clone()) } else { None };
         let (released, to_pool) = std::sync::mpsc::sync_channel(table.len());
         let policy = Policy { ahead: config.grant_ahead, rest: config.rest, most };
-        let pool = Pool::new(table.clone(), clock, policy, to_pool, stop.clone(), events.clone());
+        let pool = Pool::new(table.clone(), clock, policy, to_pool, stop.clone(), events.clone(), only);
         plane.threads.push(Builder::new().name("media-ports".into()).spawn(move || pool.run())?);
         let pool = plane.threads[0].thread().clone();
 
         let mut lanes = Vec::new();
-        for n in 0..config.threads {
+        for (n, poll) in polls.into_iter().enumerate() {
             let (producer, orders) = rtrb::RingBuffer::new((table.len().min(most) * 2).clamp(64, ORDERS));
-            let poll = Poll::new(BATCH)?;
             let wake = Wake::new(&poll, WAKE)?;
             plane.wakes.push(wake.clone());
             lanes.push((producer, wake.clone()));
             let worker = Worker {
+                lane: n as u8,
                 table: table.clone(),
                 clock,
                 poll,

@@ -13,7 +13,8 @@ use crate::base::ids::PortId;
 use crate::base::now::Micros;
 use crate::engine::media::MediaEvent;
 use crate::media::slot::{Slot, Sockets, State, Table};
-use crate::media::sys::{self, Clock};
+use crate::media::sys::{self, Clock, Registry};
+use crate::media::thread::watch;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::Range;
@@ -53,6 +54,8 @@ pub struct Pool<E> {
     released: Receiver<Released>,
     stop: Arc<AtomicBool>,
     events: E,
+    /// Of the only media thread, if there is but one: it watches a pair from the beginning.
+    only: Option<Registry>,
     /// Whether the log has the shortage already.
     told: bool,
 }
@@ -77,11 +80,12 @@ impl<E: Fn(MediaEvent)> Pool<E> {
         released: Receiver<Released>,
         stop: Arc<AtomicBool>,
         events: E,
+        only: Option<Registry>,
     ) -> Pool<E> {
         let stock =
             table.addresses().map(|ports| Stock { unbound: ports, resting: VecDeque::new(), refused: VecDeque::new() });
         let stock = stock.collect();
-        Pool { table, clock, policy, bound: 0, stock, released, stop, events, told: false }
+        Pool { table, clock, policy, bound: 0, stock, released, stop, events, only, told: false }
     }
 
     /// Runs until told to stop. Whoever uses up grants, or releases a port while the pool is dry, unparks this thread.
@@ -145,6 +149,9 @@ impl<E: Fn(MediaEvent)> Pool<E> {
             match bind_pair(slot) {
                 Ok(sockets) => {
                     slot.set_sockets(sockets);
+                    if let Some(only) = &self.only {
+                        watch(only, 0, port, slot);
+                    }
                     self.bound += 1;
                     return Ok(port);
                 }
@@ -212,7 +219,7 @@ mod tests {
         let table = Arc::new(Table::new(&[IpAddr::V4(Ipv4Addr::new(127, 77, 0, 1))], 20_000, 8));
         let policy = Policy { ahead: 256, rest: Duration::from_secs(30), most: 8 };
         let (_released, receiver) = std::sync::mpsc::sync_channel(8);
-        let mut pool = Pool::new(table.clone(), Clock::start(), policy, receiver, Arc::default(), |_| {});
+        let mut pool = Pool::new(table.clone(), Clock::start(), policy, receiver, Arc::default(), |_| {}, None);
         let mut told_with = |unused: usize| {
             table.ahead(0).store(unused, Ordering::Release);
             pool.fill();

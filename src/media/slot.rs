@@ -33,6 +33,8 @@ pub struct Slot {
     pub sent_bytes: AtomicU64,
     lease: AtomicU32,
     state: AtomicU8,
+    /// The lane whose poll has both sockets, with nothing stale in them, plus one; 0 for none.
+    watcher: AtomicU8,
     /// RTP; RTCP is the next port up.
     address: SocketAddr,
 }
@@ -108,6 +110,7 @@ impl Slot {
             sockets: OnceLock::new(),
             target: ArcSwapOption::empty(),
             state: AtomicU8::new(State::Free as u8),
+            watcher: AtomicU8::new(0),
             lease: AtomicU32::new(0),
             sent: AtomicU64::new(0),
             sent_bytes: AtomicU64::new(0),
@@ -149,6 +152,20 @@ impl Slot {
             self.lease.fetch_add(1, Ordering::AcqRel);
         }
         self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Whether what comes to the sockets wakes the thread of this lane.
+    pub fn is_watched(&self, lane: u8) -> bool {
+        self.watcher.load(Ordering::SeqCst) == lane + 1
+    }
+
+    pub fn watched(&self, lane: u8) {
+        self.watcher.store(lane + 1, Ordering::SeqCst);
+    }
+
+    /// The lane's poll lacks one of the sockets from now on; another lane may have taken over before.
+    pub fn unwatched(&self, lane: u8) {
+        let _ = self.watcher.compare_exchange(lane + 1, 0, Ordering::SeqCst, Ordering::SeqCst);
     }
 
     pub fn count_sent(&self, bytes: usize) {

@@ -81,22 +81,36 @@ pub fn exact_naps() {
 
 /// Which sockets have something, named by a number.
 pub struct Poll {
-    epoll: Epoll,
+    registry: Registry,
     ready: Vec<EpollEvent>,
+}
+
+/// Which sockets a poll watches; any thread may change that.
+#[derive(Clone)]
+pub struct Registry(Arc<Epoll>);
+
+impl Registry {
+    /// Watches a socket, if it is not watched already.
+    pub fn add(&self, socket: &UdpSocket, name: u64) -> io::Result<()> {
+        match self.0.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, name)) {
+            Ok(()) | Err(Errno::EEXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    pub fn remove(&self, socket: &UdpSocket) -> io::Result<()> {
+        Ok(self.0.delete(socket)?)
+    }
 }
 
 impl Poll {
     pub fn new(batch: usize) -> io::Result<Poll> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        Ok(Poll { epoll, ready: vec![EpollEvent::empty(); batch] })
+        let registry = Registry(Arc::new(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?));
+        Ok(Poll { registry, ready: vec![EpollEvent::empty(); batch] })
     }
 
-    pub fn add(&self, socket: &UdpSocket, name: u64) -> io::Result<()> {
-        Ok(self.epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, name))?)
-    }
-
-    pub fn remove(&self, socket: &UdpSocket) -> io::Result<()> {
-        Ok(self.epoll.delete(socket)?)
+    pub fn registry(&self) -> &Registry {
+        &self.registry
     }
 
     /// Waits until something is ready, at most `timeout` (rounded up to ms); returns how many are.
@@ -108,7 +122,7 @@ impl Poll {
                 EpollTimeout::from(ms)
             }
         };
-        match self.epoll.wait(&mut self.ready, timeout) {
+        match self.registry.0.wait(&mut self.ready, timeout) {
             Ok(count) => Ok(count),
             Err(Errno::EINTR) => Ok(0),
             Err(error) => Err(error.into()),
@@ -132,7 +146,7 @@ struct WakeInner {
 impl Wake {
     pub fn new(poll: &Poll, name: u64) -> io::Result<Wake> {
         let event = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        poll.epoll.add(&event, EpollEvent::new(EpollFlags::EPOLLIN, name))?;
+        poll.registry.0.add(&event, EpollEvent::new(EpollFlags::EPOLLIN, name))?;
         Ok(Wake(Arc::new(WakeInner { event, asleep: AtomicBool::new(false) })))
     }
 

@@ -10,8 +10,8 @@ use crate::engine::media::{MediaEvent, Stream};
 use crate::media::latch;
 use crate::media::ports::Released;
 use crate::media::relay::Port;
-use crate::media::slot::{Sockets, Table};
-use crate::media::sys::{self, Clock, Poll, Wake};
+use crate::media::slot::{Slot, Table};
+use crate::media::sys::{self, Clock, Poll, Registry, Wake};
 use rtrb::Consumer;
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -55,6 +55,7 @@ pub enum Order {
 }
 
 pub struct Worker<E> {
+    pub lane: u8,
     pub table: Arc<Table>,
     pub clock: Clock,
     pub poll: Poll,
@@ -72,9 +73,6 @@ pub struct Worker<E> {
 struct Desk<E> {
     worker: Worker<E>,
     ports: Vec<Option<Box<Port>>>,
-    /// For each port, whether its RTP and its RTCP socket are in the poll. They stay there when the port is given back, until
-    /// something comes: the next call may use them again.
-    watched: Vec<[bool; 2]>,
     datagram: Box<[u8]>,
     pace: Pace,
     counted: Turns,
@@ -87,12 +85,10 @@ impl<E: Fn(MediaEvent)> Worker<E> {
     pub fn run(self) {
         sys::exact_naps();
         let ports = (0..self.table.len()).map(|_| None).collect();
-        let watched = vec![[false; 2]; self.table.len()];
         let now = self.clock.now();
         Desk {
             worker: self,
             ports,
-            watched,
             datagram: vec![0; DATAGRAM + 1].into_boxed_slice(),
             pace: Pace::default(),
             counted: Turns::from(now),
@@ -126,6 +122,8 @@ impl<E: Fn(MediaEvent)> Desk<E> {
                 }
             };
             self.worker.wake.awake();
+            // Before the packets: an order may have waited for the first of them.
+            self.take_orders();
             let now = self.worker.clock.now();
             for index in 0..ready {
                 match self.worker.poll.ready(index) {
@@ -149,11 +147,13 @@ impl<E: Fn(MediaEvent)> Desk<E> {
         let Some(sockets) = table.get(id).and_then(|slot| slot.sockets()) else { return };
         let socket = if is_rtcp { &sockets.rtcp } else { &sockets.rtp };
         let Some(Some(port)) = self.ports.get_mut(id.0 as usize) else {
-            // Somebody talks on after the call. What lies in the socket is not ours to take: another thread may have
-            // the port by now.
-            self.watched[id.0 as usize][usize::from(is_rtcp)] = false;
+            // Somebody talks on after the call, or before it. What lies in the socket is not ours to take: another thread
+            // may have the port by now.
+            if let Some(slot) = table.get(id) {
+                slot.unwatched(self.worker.lane);
+            }
             // Can't fail for a socket that was added.
-            let _ = self.worker.poll.remove(socket);
+            let _ = self.worker.poll.registry().remove(socket);
             return;
         };
         let Ok((length, from)) = socket.recv_from(&mut self.datagram) else { return };
@@ -184,10 +184,9 @@ impl<E: Fn(MediaEvent)> Desk<E> {
         let port = match place {
             Some(port) => port,
             None => {
-                let Some(sockets) = slot.sockets() else { return };
                 slot.sent.store(0, Ordering::Relaxed);
                 slot.sent_bytes.store(0, Ordering::Relaxed);
-                open(&self.worker.poll, id, sockets, &mut self.watched[id.0 as usize]);
+                watch(self.worker.poll.registry(), self.worker.lane, id, slot);
                 place.insert(Box::new(Port::new(id, slot.lease())))
             }
         };
@@ -269,18 +268,18 @@ fn of_turn(ports: &mut [Option<Box<Port>>], turn: usize) -> impl Iterator<Item =
     ports.iter_mut().skip(turn).step_by(TURNS).flatten().map(Box::as_mut)
 }
 
-/// Takes a pair into use: what lies in its sockets is from before, maybe another call's audio.
-fn open(poll: &Poll, id: PortId, sockets: &Sockets, watched: &mut [bool; 2]) {
+/// Sees to it that what comes to a pair wakes its thread. The sockets stay in the poll when the port is given back, until
+/// something comes; what came while nobody watched is maybe another call's audio.
+pub fn watch(registry: &Registry, lane: u8, id: PortId, slot: &Slot) {
+    let Some(sockets) = slot.sockets().filter(|_| !slot.is_watched(lane)) else { return };
     for (n, socket) in [&sockets.rtp, &sockets.rtcp].into_iter().enumerate() {
         flush(socket);
-        if watched[n] {
-            continue;
-        }
-        match poll.add(socket, u64::from(id.0) << 1 | n as u64) {
-            Ok(()) => watched[n] = true,
-            Err(error) => tracing::error!("RTP port pair {id} can't be watched, its call stays silent: {error}"),
+        if let Err(error) = registry.add(socket, u64::from(id.0) << 1 | n as u64) {
+            tracing::error!("RTP port {} can't be watched, its call stays silent: {error}", slot.address());
+            return;
         }
     }
+    slot.watched(lane);
 }
 
 fn flush(socket: &UdpSocket) {

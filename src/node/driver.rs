@@ -44,7 +44,9 @@ use tokio::sync::{mpsc, oneshot};
 /// Messages of connections taken in one turn.
 const TURN: usize = 256;
 /// How long what nobody waits for may wait for company: the wake-up of another thread costs more than most messages.
-const PATIENCE: Duration = Duration::from_millis(30);
+const PATIENCE: Duration = Duration::from_millis(100);
+/// So many of a kind are company enough.
+const COMPANY: usize = 64;
 /// Datagrams that wait for a full socket; beyond it they are lost, as on any full link, and counted.
 const OUTBOX: usize = 8_192;
 
@@ -363,7 +365,7 @@ impl Driver {
         let waits = !self.records.is_empty() || !self.media.is_empty() || self.outstanding.releases > 0;
         if !waits {
             self.outstanding.until = None;
-        } else if self.outstanding.is_urgent {
+        } else if self.outstanding.is_urgent || self.records.len().max(self.media.len()) >= COMPANY {
             self.hand_over();
         } else {
             let now = clock::mono();

@@ -9,6 +9,7 @@ fn what_lay_in_a_port_before_its_call_is_not_heard() {
     let (mut a, mut b) = (Phone::new(one), Phone::new(two));
     a.say(0, b"stale");
     a.rtcp.send_to(&rtcp(1), rtcp_port(&a.grant)).unwrap();
+    office.settle();
     a.stream = stream(&a, &b);
     b.stream = stream(&b, &a);
     office.set(b.port(), b.stream.clone());
