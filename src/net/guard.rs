@@ -8,9 +8,9 @@
 //!
 //! Invariants: a failure counts only when it answers a challenge we gave to that address, so that nobody is banned by
 //! messages with a forged sender; forged datagrams take nothing from what a source's connections may bring; all datagrams
-//! of strangers together get no more of our time than one office; a source that holds a registration is never banned as a
-//! whole and never thrown out of the table; what is remembered is bounded (`limits::GUARD_*`). A registered source costs
-//! one look-up a message.
+//! of strangers together get no more of our time than one office; a source that holds a registration, or did within a
+//! day, is never banned as a whole, and one that holds one never thrown out of the table; what is remembered is bounded
+//! (`limits::GUARD_*`). A registered source costs one look-up a message.
 
 mod bans;
 mod door;
@@ -263,7 +263,7 @@ impl Guard {
         }
         let failures = self.failures.get(source)?;
         let count = failures.count(now, window, key);
-        if failures.users() >= settings.users && standing.registered <= now {
+        if failures.users() >= settings.users && !standing.was_registered(now) {
             failures.forget_all();
             return Some(self.ban(now, source, None, settings.ban, Reason::ManyUsers));
         }

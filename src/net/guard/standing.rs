@@ -4,6 +4,10 @@ use super::bans::{Bans, Reason};
 use super::source::Source;
 use super::{EVERYBODY, Settings};
 use crate::base::now::Micros;
+use std::time::Duration;
+
+/// How long a registration that ran out spares its source.
+const LATELY: Duration = Duration::from_secs(86_400);
 
 /// How something came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,6 +125,12 @@ impl Standing {
             Way::Connection => &mut self.connected,
         };
         meter.take(now, rate, messages)
+    }
+
+    /// Whether it holds a registration or did lately: when an office comes back from an outage, all its registrations have
+    /// run out, and the first to come may be those with old passwords.
+    pub fn was_registered(&self, now: Micros) -> bool {
+        self.registered > Micros(0) && now.since(self.registered) < LATELY
     }
 
     /// Whether a flood of others must not make us forget it.

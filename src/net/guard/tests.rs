@@ -128,6 +128,16 @@ fn who_guesses_for_many_users_is_banned_whole_unless_a_phone_is_registered_there
 }
 
 #[test]
+fn an_office_whose_registrations_have_just_run_out_is_not_banned_whole() {
+    let (mut guard, hour) = (guard(), 3_600);
+    guard.registered(at(0), ip("192.0.2.1"), "1001", Duration::from_secs(hour));
+    for (now, spared) in [(at(10 * hour), true), (at(26 * hour), false)] {
+        let bans: Vec<Ban> = (0..4).filter_map(|n| fail(&mut guard, now, "192.0.2.1", &format!("200{n}"))).collect();
+        assert_eq!(bans.is_empty(), spared, "{bans:?}");
+    }
+}
+
+#[test]
 fn a_call_of_a_registered_phone_goes_on_though_its_user_is_banned_there() {
     let mut guard = guard();
     let digest = "Authorization: Digest username=\"1001\", realm=\"r\", nonce=\"n\", uri=\"sip:pbx\", \
