@@ -3,8 +3,9 @@
 use crate::link::Link;
 use crate::phone::Phone;
 use crate::process::{Daemon, Home, stderr, stdout};
+use crate::start::table;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 const STRICT: &str = "guard:\n  trusted: []\n  failures: 3\n  users: 4\n  stranger_rate: 20\n";
@@ -198,4 +199,31 @@ fn an_administrator_bans_an_address_and_its_connections_end() {
     assert!(stderr(&wrong).contains("`reception` is no source: write an IPv4 address"), "{wrong:?}");
     let nothing = home.run(&["bans", "clear", "192.0.2.1"]);
     assert_eq!(stderr(&nothing), "strowger: no such ban: strowger bans list shows all\n");
+}
+
+/// Each sender says one thing: nobody is too fast alone.
+#[test]
+fn a_flood_of_forged_senders_leaves_room_for_phones() {
+    let home = Home::with_config("guard:\n  trusted: []\n  registered_rate: 100\n");
+    let daemon = home.start_on(&["udp:127.0.0.1:0".to_owned(), "tls:127.0.0.1:0".to_owned()]);
+    let rows = table(&daemon.said);
+    let mut good = Phone::at("127.0.0.2", daemon.udp, &rows[0].0, &rows[0].1);
+    assert_eq!(good.register(), 200);
+    for n in 0..5_000u32 {
+        let forged = Ipv4Addr::from_bits(0x7F10_0000 + n);
+        let question = format!(
+            "OPTIONS sip:pbx SIP/2.0\r\nVia: SIP/2.0/UDP {forged};branch=z9hG4bK{n}\r\nFrom: <sip:x@{forged}>;tag=x\r\n\
+             To: <sip:pbx>\r\nCall-ID: x{n}\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+        );
+        UdpSocket::bind((forged, 0)).unwrap().send_to(question.as_bytes(), daemon.udp).unwrap();
+        if n % 1_000 == 999 {
+            assert_eq!(good.ping().status(), 200);
+        }
+    }
+    assert_eq!(good.register(), 200);
+    // Whoever comes over a connection is no forged sender, though it is new.
+    let link = Link::tls(daemon.tls, &home.path().join("data/tls.crt")).unwrap();
+    assert_eq!(Phone::over(link, daemon.tls, &rows[1].0, &rows[1].1).register(), 200);
+    assert!(metric(&daemon, "strowger_sip_too_fast_total") > 2_000);
+    assert_eq!(metric(&daemon, "strowger_bans"), 0);
 }
