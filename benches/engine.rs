@@ -3,25 +3,24 @@
 //!
 //! `cargo bench --bench engine [-- ROUNDS]`. Only the time inside `Message::parse` and `Engine::handle` counts.
 
+mod office;
+
 use bytes::Bytes;
+use office::{PASSWORD, REALM};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use strowger::apps;
 use strowger::base::ids::{ListenerId, PortId, RecordSeq, TenantId};
 use strowger::base::now::{Micros, Now, Timestamp};
-use strowger::directory::plan::Plan;
-use strowger::directory::{Directory, Extension, Secret, Tenant};
+use strowger::directory::Directory;
 use strowger::engine::Engine;
 use strowger::engine::config::{EngineConfig, Listener};
 use strowger::engine::flow::{Flow, Transport};
 use strowger::engine::io::{Input, Output};
 use strowger::engine::media::{Counters, MediaCommand, MediaEvent};
-use strowger::proto::sip::digest::{ha1_md5, ha1_sha256};
+use strowger::proto::sip::digest::ha1_md5;
 use strowger::proto::sip::message::Message;
-
-const PASSWORD: &str = "correct horse";
-const REALM: &str = "strowger";
 
 fn main() {
     let rounds: u32 = std::env::args().filter_map(|arg| arg.parse().ok()).next().unwrap_or(20_000);
@@ -63,27 +62,6 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        let extension = |number: &str| {
-            let md5 = ha1_md5(number, REALM, PASSWORD);
-            let sha256 = ha1_sha256(number, REALM, PASSWORD);
-            let extension = Extension {
-                number: number.into(),
-                name: format!("Extension {number}").into(),
-                email: "".into(),
-                allow_external: true,
-                secret: Secret { md5, sha256 },
-            };
-            (Box::from(number), Arc::new(extension))
-        };
-        let tenant = Tenant {
-            id: TenantId(1),
-            name: "default".into(),
-            domains: vec![],
-            realm: REALM.into(),
-            time_zone: "UTC".into(),
-            extensions: ["1001", "1002"].into_iter().map(extension).collect(),
-            plan: Plan::sample(),
-        };
         let listener = Listener {
             id: ListenerId(0),
             transport: Transport::Udp,
@@ -91,7 +69,7 @@ impl Bench {
             advertise: None,
             tenant: TenantId(1),
         };
-        let directory = Arc::new(Directory::new([tenant]));
+        let directory = Arc::new(Directory::new([office::tenant([1001, 1002])]));
         let engine = Engine::new(EngineConfig::new(1, vec![listener]), [7; 32], directory, apps::start);
         let mut bench =
             Bench { engine, now: 1_000_000, spent: Duration::ZERO, out: Vec::new(), wire: Vec::new(), next: 0 };

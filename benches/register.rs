@@ -1,26 +1,26 @@
 //! One registration, challenge and answer, through parser, authentication and registrar: what a REGISTER costs apart from
 //! transactions and sockets. Goal: 8 µs for both requests. The phone's own work is not counted.
 
+mod office;
+
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use md5::{Digest, Md5};
+use office::{PASSWORD, REALM};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use strowger::base::ids::{ListenerId, TenantId};
+use strowger::base::ids::ListenerId;
 use strowger::base::now::{Micros, Now, Timestamp};
 use strowger::base::rng::Rng;
-use strowger::directory::plan::Plan;
-use strowger::directory::{Extension, Secret, Tenant};
+use strowger::directory::Tenant;
 use strowger::engine::auth::{Auth, Verdict};
 use strowger::engine::config::{AuthConfig, RegistrationLimits};
 use strowger::engine::flow::{Flow, Transport};
 use strowger::engine::registrar::Registrar;
-use strowger::proto::sip::digest::{ha1_md5, ha1_sha256};
+use strowger::proto::sip::digest::ha1_md5;
 use strowger::proto::sip::message::Message;
 use strowger::proto::sip::writer::Writer;
 
-const REALM: &str = "strowger";
-const PASSWORD: &str = "correct horse";
 /// Phones registered at a time, so that the tables are as deep as an office's.
 const PHONES: u32 = 1_000;
 
@@ -32,27 +32,10 @@ struct Server {
 
 impl Server {
     fn new() -> Server {
-        let extension = |n: u32| {
-            let number: Box<str> = n.to_string().into();
-            let secret =
-                Secret { md5: ha1_md5(&number, REALM, PASSWORD), sha256: ha1_sha256(&number, REALM, PASSWORD) };
-            let extension =
-                Extension { number: number.clone(), name: "".into(), email: "".into(), allow_external: false, secret };
-            (number, extension.into())
-        };
-        let tenant = Tenant {
-            id: TenantId(1),
-            name: "default".into(),
-            domains: vec![],
-            realm: REALM.into(),
-            time_zone: "UTC".into(),
-            extensions: (0..PHONES).map(|n| extension(1000 + n)).collect(),
-            plan: Plan::sample(),
-        };
         Server {
             auth: Auth::new(&mut Rng::new([7; 32]), AuthConfig::default()),
             registrar: Registrar::new(RegistrationLimits::default(), 100_000),
-            tenant,
+            tenant: office::tenant(1000..1000 + PHONES),
         }
     }
 

@@ -1,14 +1,20 @@
-//! A request's JSON object, read field by field: an error names the field, and a field nobody knows is an error.
+//! A request's JSON object, read field by field: an error names the field, and a field nobody knows is an error. All errors
+//! are told at once.
 
 use super::error::ApiError;
 use crate::base::limits::HTTP_BODY_BYTES;
+use crate::store::extensions::{Fault, in_one};
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
 use serde_json::{Map, Value};
 
 /// The Content-Type is not asked for: whoever sends JSON means JSON.
-pub struct Fields(Map<String, Value>);
+pub struct Fields {
+    fields: Map<String, Value>,
+    /// What was wrong with those read so far, with the field's name.
+    faults: Vec<(String, String)>,
+}
 
 impl<S: Send + Sync> FromRequest<S> for Fields {
     type Rejection = ApiError;
@@ -24,7 +30,7 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
             return Err(ApiError::bad_request("The request has no body: a JSON object is needed"));
         }
         match serde_json::from_slice(&bytes) {
-            Ok(Value::Object(fields)) => Ok(Fields(fields)),
+            Ok(Value::Object(fields)) => Ok(Fields { fields, faults: Vec::new() }),
             Ok(_) => Err(ApiError::bad_request("The body must be a JSON object")),
             Err(e) => Err(ApiError::bad_request(format!("The body is not valid JSON: {e}"))),
         }
@@ -32,32 +38,56 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
 }
 
 impl Fields {
-    /// Refuses fields other than these.
-    pub fn only(&self, known: &[&str]) -> Result<(), ApiError> {
-        match self.0.keys().find(|name| !known.contains(&name.as_str())) {
-            Some(name) => {
-                let known = known.join(", ");
-                Err(ApiError::bad_request(format!("Unknown field `{name}`: the fields are {known}")))
+    /// Fields other than these are faults.
+    pub fn only(&mut self, known: &[&str]) {
+        let unknown = self.fields.keys().filter(|name| !known.contains(&name.as_str()));
+        let unknown: Vec<String> = unknown.map(|name| format!("`{name}`")).collect();
+        if !unknown.is_empty() {
+            let plural = if unknown.len() > 1 { "s" } else { "" };
+            let (unknown, known) = (unknown.join(", "), known.join(", "));
+            self.fault("", format!("Unknown field{plural} {unknown}: the fields are {known}"));
+        }
+    }
+
+    /// None if it is absent or null, or no string, which is a fault.
+    pub fn text(&mut self, name: &str) -> Option<String> {
+        match self.fields.get(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::String(text)) => Some(text.clone()),
+            Some(_) => {
+                self.fault(name, format!("`{name}` must be a string"));
+                None
             }
-            None => Ok(()),
         }
     }
 
-    /// None if it is absent or null.
-    pub fn text(&self, name: &str) -> Result<Option<&str>, ApiError> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(ApiError::bad_request(format!("`{name}` must be a string"))),
+    /// None if it is absent or null, or neither true nor false, which is a fault.
+    pub fn flag(&mut self, name: &str) -> Option<bool> {
+        match self.fields.get(name) {
+            None | Some(Value::Null) => None,
+            Some(Value::Bool(flag)) => Some(*flag),
+            Some(_) => {
+                self.fault(name, format!("`{name}` must be true or false"));
+                None
+            }
         }
     }
 
-    /// None if it is absent or null.
-    pub fn flag(&self, name: &str) -> Result<Option<bool>, ApiError> {
-        match self.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::Bool(flag)) => Ok(Some(*flag)),
-            Some(_) => Err(ApiError::bad_request(format!("`{name}` must be true or false"))),
+    pub fn fault(&mut self, name: &str, fault: impl Into<String>) {
+        self.faults.push((name.to_owned(), fault.into()));
+    }
+
+    /// Refuses the body if anything was wrong with it, or is with what was made of it.
+    pub fn refuse(&mut self, more: Vec<Fault>) -> Result<(), ApiError> {
+        for (name, fault) in more {
+            // What a field of the wrong type was taken for has been told better.
+            if !self.faults.iter().any(|(other, _)| other == name) {
+                self.fault(name, fault);
+            }
         }
+        if self.faults.is_empty() {
+            return Ok(());
+        }
+        Err(ApiError::bad_request(in_one(self.faults.iter().map(|(_, fault)| fault.as_str()))))
     }
 }

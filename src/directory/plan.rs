@@ -137,6 +137,20 @@ impl Plan {
         self.rules.iter().find(|rule| rule.matches(dialled))
     }
 
+    /// What whoever adds an extension of that number should know: explicit numbers of the plan come before extensions, its
+    /// patterns after them.
+    pub fn clash(&self, number: &str) -> Option<String> {
+        let rule = self.route(number).filter(|rule| rule.place != Place::Extension)?;
+        let (place, pattern) = (rule.place.text(), &rule.pattern);
+        Some(if **pattern == *number {
+            format!(
+                "{number} is dialled for something else ({place}): phones of this extension can call, but can't be called"
+            )
+        } else {
+            format!("Whoever dials {number} reaches this extension, and no {place} any more (dialplan rule {pattern})")
+        })
+    }
+
     pub fn rules(&self) -> &[Rule] {
         &self.rules
     }
@@ -214,6 +228,18 @@ mod tests {
         assert_eq!(plan.route("1001").map(|r| r.place), Some(Place::Extension));
         assert_eq!(plan.route("955").map(|r| r.place), Some(Place::Page));
         assert_eq!(plan.route("455").map(|r| r.place), Some(Place::Queue));
+    }
+
+    #[test]
+    fn numbers_with_another_meaning_are_told() {
+        let clash = |number| Plan::sample().clash(number);
+        assert_eq!(clash("1005"), None);
+        assert_eq!(clash("300"), None);
+        assert!(
+            clash("911").unwrap().contains("(emergency call): phones of this extension can call, but can't be called")
+        );
+        assert!(clash("2001").unwrap().contains("reaches this extension, and no conference room any more"));
+        assert!(clash("70").unwrap().contains("no park slot any more (dialplan rule 7x)"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::engine::leg::{Exchange, Leg, State};
 use crate::engine::media::{MediaCommand, Stream};
 use crate::engine::negotiate::{self, Held};
 use crate::engine::ports::User;
+use crate::engine::relay::Answer;
 use crate::proto::sdp::Sdp;
 use crate::proto::sip::message::Message;
 use bytes::Bytes;
@@ -66,11 +67,11 @@ impl Engine {
     }
 
     /// The peer of `leg` cancelled its re-INVITE: what became of it at its partner is taken back.
-    pub(super) fn on_withdrawn(&mut self, call: CallId, leg: LegId) {
+    pub(super) fn on_withdrawn(&mut self, call: CallId, leg: LegId, reason: Option<Box<str>>) {
         self.core.io.decide(call, "a re-INVITE was cancelled: the session stays as it was");
         let partner = self.calls.get(&call).and_then(|call| call.partner(leg));
         if let Some(partner) = partner.and_then(|partner| self.legs.get_mut(&partner)) {
-            partner.withdraw(&mut self.core);
+            partner.withdraw(&mut self.core, reason);
         }
     }
 
@@ -175,7 +176,7 @@ impl Engine {
             None => false,
         };
         if !carried && let Some(leg) = self.legs.get_mut(&leg) {
-            leg.carried(&mut self.core, tx, request, 480);
+            leg.carried(&mut self.core, tx, request, &Answer::bare(480));
         }
     }
 

@@ -5,6 +5,7 @@
 
 use crate::base::cause::{Cause, phrase};
 use crate::base::ids::{CallId, LegId, RecordSeq, TransactionId};
+use crate::base::limits;
 use crate::base::map::{Map, Seeded};
 use crate::base::now::Now;
 use crate::base::rng::Rng;
@@ -17,9 +18,13 @@ use crate::engine::io::Output;
 use crate::engine::leg::{LegEvent, LegTimer};
 use crate::engine::record::{Record, RecordBody};
 use crate::engine::transaction::Transactions;
+use crate::proto::sip::headers::Item;
+use crate::proto::sip::lex::{is_token, number, unfold};
 use crate::proto::sip::message::Message;
+use crate::proto::sip::name::Name;
 use crate::proto::sip::writer::Writer;
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -202,5 +207,65 @@ pub fn reason(cause: Cause) -> String {
     match cause {
         Cause::AnsweredElsewhere => "SIP;cause=200;text=\"Call completed elsewhere\"".to_owned(),
         _ => format!("Q.850;cause={};text=\"{}\"", cause.q850(), cause.text()),
+    }
+}
+
+/// What a request's Reason header says (RFC 3326), fit to be sent on: what is malformed, names a protocol again or goes beyond
+/// `TEXT_BYTES` is left out.
+pub fn reason_given(request: &Message) -> Option<Box<str>> {
+    let mut given = String::new();
+    let mut protocols: SmallVec<[&[u8]; 2]> = SmallVec::new();
+    for value in request.values(Name::Reason) {
+        let Ok(item) = Item::parse(value) else { continue };
+        let numbered = item.params.get("cause").is_none_or(|cause| number(cause).is_some());
+        let repeated = protocols.iter().any(|known| known.eq_ignore_ascii_case(item.value));
+        let line = unfold(value);
+        let Ok(text) = std::str::from_utf8(&line) else { continue };
+        let fits = given.len() + 2 + text.len() <= limits::TEXT_BYTES;
+        if !is_token(item.value) || !numbered || repeated || !fits {
+            continue;
+        }
+        protocols.push(item.value);
+        if !given.is_empty() {
+            given.push_str(", ");
+        }
+        given.push_str(text);
+    }
+    (!given.is_empty()).then(|| given.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(reason: &str) -> Option<String> {
+        let text = format!("CANCEL sip:a@b SIP/2.0\r\n{reason}\r\n");
+        reason_given(&Message::parse(text.into()).unwrap()).map(Into::into)
+    }
+
+    #[test]
+    fn a_reason_is_sent_on_as_far_as_it_is_one() {
+        let both = "SIP;cause=200;text=\"Call completed elsewhere\", Q.850;cause=26";
+        assert_eq!(given(&format!("Reason: {both}\r\n")).as_deref(), Some(both));
+        assert_eq!(
+            given("Reason: SIP;cause=200\r\nReason: Q.850;cause=26\r\n").as_deref(),
+            Some("SIP;cause=200, Q.850;cause=26")
+        );
+        assert_eq!(given("Reason: SIP ;cause=200;\r\n text=\"a\"\r\n").as_deref(), Some("SIP ;cause=200; text=\"a\""));
+        assert_eq!(
+            given("Reason: preemption;cause=1, SIP;cause=x, sip;cause=200, SIP;cause=486\r\n").as_deref(),
+            Some("preemption;cause=1, sip;cause=200")
+        );
+        for bad in [
+            "",
+            "Reason: \r\n",
+            "Reason: two words;cause=1\r\n",
+            "Reason: SIP;cause=1;text=\"open\r\n",
+            "Reason: ;cause=1\r\n",
+        ] {
+            assert_eq!(given(bad), None, "{bad}");
+        }
+        let long = format!("Reason: SIP;text=\"{}\", Q.850;cause=16\r\n", "x".repeat(limits::TEXT_BYTES));
+        assert_eq!(given(&long).as_deref(), Some("Q.850;cause=16"));
     }
 }

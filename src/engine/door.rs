@@ -85,8 +85,13 @@ impl Engine {
         }
     }
 
-    /// What every request outside a dialog must satisfy (RFC 3261 §8.2): the status it is refused with. Answers 420 itself.
+    /// What every request outside a dialog must satisfy, in the order of RFC 3261 §8.2: the status it is refused with.
+    /// Answers 420 itself.
     fn unacceptable(&mut self, tx: TransactionId, flow: Flow, request: &Message) -> Option<u16> {
+        if matches!(request.method(), Method::Other(_)) {
+            // It is refused for its method, whatever else is wrong with it.
+            return None;
+        }
         if !matches!(request.method(), Method::Options) && request.max_forwards() == Some(0) {
             return Some(483);
         }
@@ -267,6 +272,21 @@ impl Engine {
         let called = response.to().map(|to| to.uri.raw).unwrap_or_default();
         if let Ok(stray) = crate::engine::dialog::Dialog::of_response(response, called) {
             say_goodbye(&mut self.core, *flow, stray, tx);
+        }
+    }
+
+    /// A 2xx to an INVITE whose transaction has ended: the leg may have given that INVITE up.
+    pub(super) fn on_stray(&mut self, flow: &Flow, response: &Message) {
+        let (Ok(from), Ok(to)) = (response.from(), response.to()) else { return };
+        let key = DialogKey {
+            call_id: response.call_id().into(),
+            local: from.tag().unwrap_or_default().into(),
+            remote: to.tag().unwrap_or_default().into(),
+        };
+        let Some(id) = self.core.dialogs.get(&key).copied() else { return };
+        if let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.flow.remote.ip() == flow.remote.ip()) {
+            self.core.io.trace_received(leg.call, id, flow, response);
+            leg.on_stray_2xx(&mut self.core, response);
         }
     }
 

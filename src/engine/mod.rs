@@ -47,7 +47,7 @@ use leg::{Leg, LegEvent};
 use media::{Counters, Grant, MediaEvent};
 use ports::Ports;
 use registrar::Registrar;
-use relay::Relay;
+use relay::{Answer, Relay};
 use settle::SETTLE;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -188,9 +188,10 @@ impl Engine {
                         self.on_orphan(tx, &message, &flow);
                     }
                 }
-                Owner::Relay(id) => self.relay_answered(id, message.status().unwrap_or(0)),
+                Owner::Relay(id) => self.relay_answered(id, Answer::of(&message)),
                 Owner::Nobody => {}
             },
+            Happening::Stray { flow, message } => self.on_stray(&flow, &message),
             Happening::GaveUp { tx, owner, cause } => match owner {
                 Owner::Leg(id) => {
                     if let Some(leg) = self.legs.get_mut(&id) {
@@ -198,7 +199,7 @@ impl Engine {
                     }
                 }
                 Owner::Relay(id) => {
-                    self.relay_answered(id, if cause == Cause::FlowFailed { 503 } else { 408 });
+                    self.relay_answered(id, Answer::bare(if cause == Cause::FlowFailed { 503 } else { 408 }));
                 }
                 Owner::Nobody => {}
             },
@@ -221,17 +222,15 @@ impl Engine {
                 self.release_ports(leg);
                 self.run_app(call, AppEvent::Refused { leg, status, cause, contacts });
             }
-            LegEvent::Cancelled => {
+            LegEvent::Cancelled { reason } => {
                 self.release_ports(leg);
-                if let Some(call) = self.calls.get_mut(&call) {
-                    call.take_back_answer();
-                }
+                self.caller_gave_up(call, reason);
                 self.run_app(call, AppEvent::Ended { leg, cause: Cause::Cancelled });
             }
             LegEvent::Acked => self.mend(call),
             LegEvent::Offered => self.on_offered(call, leg),
             LegEvent::AskedForOffer => self.on_asked_for_offer(call, leg),
-            LegEvent::Withdrawn => self.on_withdrawn(call, leg),
+            LegEvent::Withdrawn { reason } => self.on_withdrawn(call, leg, reason),
             LegEvent::Accepted => self.on_accepted(call, leg),
             LegEvent::OfferRefused { status } => self.on_offer_refused(call, leg, status),
             LegEvent::Refreshed => {
@@ -241,12 +240,12 @@ impl Engine {
             LegEvent::Turned => self.on_turned(call, leg),
             LegEvent::OfferAgain => self.offer_own(call, leg),
             LegEvent::Carry { tx, message } => self.carry(call, leg, tx, &message),
-            LegEvent::Carried { to, tx, request, status } => {
+            LegEvent::Carried { to, tx, request, answer } => {
                 if let Some(leg) = self.legs.get_mut(&to) {
-                    leg.carried(&mut self.core, tx, &request, status);
+                    leg.carried(&mut self.core, tx, &request, &answer);
                 } else if let Some(flow) = self.core.tx.flow_of(tx) {
                     // Whoever sent it has hung up meanwhile, and still waits for the answer.
-                    self.core.refuse(tx, &request, &flow, status);
+                    self.core.pass_on(tx, &request, &flow, &answer);
                 }
             }
             LegEvent::Ended { cause } => {
@@ -259,6 +258,17 @@ impl Engine {
                 self.run_app(call, AppEvent::Ended { leg, cause });
             }
             LegEvent::Closed => self.remove_leg(call, leg),
+        }
+    }
+
+    /// Phones that ring for the call are told why in the caller's words.
+    fn caller_gave_up(&mut self, call: CallId, reason: Option<Box<str>>) {
+        let Some(call) = self.calls.get_mut(&call) else { return };
+        call.take_back_answer();
+        for id in &call.legs {
+            if let Some(leg) = self.legs.get_mut(id) {
+                leg.because(reason.clone());
+            }
         }
     }
 

@@ -36,6 +36,8 @@ pub struct Binding {
     pub key: Box<str>,
     /// The contact's URI as the phone wrote it, without angle brackets.
     pub uri: Box<str>,
+    /// The Contact's other parameters as the phone wrote them, each with its semicolon; without q and expires.
+    pub params: Box<str>,
     /// q value in thousandths, 1000 when absent.
     pub q: u16,
     pub flow: Flow,

@@ -207,17 +207,17 @@ impl Registrar {
         }
     }
 
-    /// Adds to a 200 what a REGISTER's answer must have: the current contacts and the Path (RFC 3261 §10.3 step 8,
-    /// RFC 3327 §5.3).
+    /// Adds to a 200 what a REGISTER's answer must have: the current contacts with their parameters, by which phones know
+    /// their own (RFC 3261 §10.3 step 8, RFC 5626 §6), and the Path (RFC 3327 §5.3).
     pub fn write_answer(&self, now: Now, tenant: TenantId, extension: &str, request: &Message, writer: &mut Writer) {
         for slot in self.table.slots(tenant, extension) {
-            let (uri, q) = (&slot.binding.uri, slot.binding.q);
+            let Binding { uri, params, q, .. } = &*slot.binding;
             let left = slot.deadline.since(now.mono);
             let expires = left.as_secs() + u64::from(left.subsec_micros() > 0);
-            if q == 1000 {
-                writer.header_fmt("Contact", format_args!("<{uri}>;expires={expires}"));
+            if *q == 1000 {
+                writer.header_fmt("Contact", format_args!("<{uri}>{params};expires={expires}"));
             } else {
-                writer.header_fmt("Contact", format_args!("<{uri}>;q=0.{q:03};expires={expires}"));
+                writer.header_fmt("Contact", format_args!("<{uri}>{params};q=0.{q:03};expires={expires}"));
             }
         }
         for path in request.fields(Name::Path) {

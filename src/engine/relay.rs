@@ -1,17 +1,39 @@
 //! MESSAGE outside calls (RFC 3428): carried from an authenticated extension to all contacts of another; the first 2xx is the
-//! sender's answer.
+//! sender's answer. And what whoever sends an INFO or MESSAGE, in a call or outside, is told of the other phone's answer.
 
-use crate::base::cause::Cause;
+use crate::base::cause::{Cause, phrase};
 use crate::base::ids::TransactionId;
 use crate::base::limits;
 use crate::directory::{Extension, Tenant};
 use crate::engine::Engine;
+use crate::engine::core::Core;
 use crate::engine::flow::Flow;
 use crate::engine::target;
 use crate::engine::transaction::Owner;
 use crate::proto::sip::message::Message;
 use crate::proto::sip::method::Method;
 use crate::proto::sip::name::Name;
+use crate::proto::sip::writer::Writer;
+
+/// The answer of a phone to what was carried to it, or what stands for one that never came.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Answer {
+    status: u16,
+    /// What a refusal must or may say (`TELLING`), a field each.
+    fields: Vec<(&'static str, Box<[u8]>)>,
+}
+
+/// Which fields of a refusal its sender can do something with, by status (RFC 3261 §21, RFC 6086 §4.2.2): the methods, types
+/// and packages the phone takes, what it does not know, when to try again.
+const TELLING: [(&[u16], Name); 7] = [
+    (&[405], Name::Allow),
+    (&[415], Name::Accept),
+    (&[415], Name::AcceptEncoding),
+    (&[415], Name::AcceptLanguage),
+    (&[420], Name::Unsupported),
+    (&[469], Name::RecvInfo),
+    (&[404, 413, 480, 486, 500, 503, 600, 603], Name::RetryAfter),
+];
 
 /// A MESSAGE on its way.
 pub struct Relay {
@@ -19,7 +41,7 @@ pub struct Relay {
     flow: Flow,
     request: Message,
     open: usize,
-    best: u16,
+    best: Option<Answer>,
 }
 
 impl Engine {
@@ -47,7 +69,7 @@ impl Engine {
         let id = self.next_relay;
         self.next_relay += 1;
         self.core.tx.own(tx, Owner::Relay(id));
-        let relay = Relay { tx, flow, request: request.clone(), open: contacts.len(), best: 0 };
+        let relay = Relay { tx, flow, request: request.clone(), open: contacts.len(), best: None };
         self.relays.insert(id, relay);
         for binding in contacts {
             self.send_message(id, request, tenant, sender, to, &binding);
@@ -92,28 +114,77 @@ impl Engine {
     }
 
     /// One contact has answered, or never will.
-    pub(super) fn relay_answered(&mut self, id: u64, status: u16) {
+    pub(super) fn relay_answered(&mut self, id: u64, answer: Answer) {
+        let status = answer.status;
         if status < 200 {
             return;
         }
         let Some(relay) = self.relays.get_mut(&id) else { return };
         relay.open -= 1;
-        if relay.best == 0 || status < relay.best {
-            relay.best = status;
+        if relay.best.as_ref().is_none_or(|best| status < best.status) {
+            relay.best = Some(answer);
         }
         if status >= 300 && relay.open > 0 {
             return;
         }
-        let Some(relay) = self.relays.remove(&id) else { return };
-        self.core.refuse(relay.tx, &relay.request, &relay.flow, passed_on(relay.best));
+        let Some(Relay { tx, flow, request, best: Some(best), .. }) = self.relays.remove(&id) else { return };
+        self.core.pass_on(tx, &request, &flow, &best);
     }
 }
 
-/// The answer to whose request went on to another phone. A challenge or a redirection is meant for us alone: without its
-/// header fields, which mean nothing to the sender, it would be malformed (RFC 3261 §20.27, §20.44).
-pub(super) fn passed_on(status: u16) -> u16 {
-    match status {
-        300..=399 | 401 | 407 => Cause::of_status(status).status(),
-        _ => status,
+impl Core {
+    /// Answers whose request, outside a dialog of ours, went on to another phone.
+    pub(super) fn pass_on(&mut self, tx: TransactionId, request: &Message, flow: &Flow, answer: &Answer) {
+        let tag = self.io.rng.token::<12>();
+        let (status, mut writer) = answer.write(request, flow, Some(&tag));
+        writer.header("Server", &*self.io.config.software);
+        self.tx.respond(&mut self.io, tx, status, writer.finish());
     }
+}
+
+impl Answer {
+    pub fn of(response: &Message) -> Answer {
+        let status = response.status().unwrap_or(0);
+        if status < 300 {
+            return Answer::bare(status);
+        }
+        let telling = TELLING.iter().filter(|(statuses, _)| statuses.contains(&status)).map(|(_, name)| *name);
+        let fields = telling.chain([Name::Warning]).filter_map(|name| Some((name.text(), list(response, name)?)));
+        Answer { status, fields: fields.collect() }
+    }
+
+    pub fn bare(status: u16) -> Answer {
+        Answer { status, fields: Vec::new() }
+    }
+
+    /// The status and the answer that whose request it was gets. A challenge or a redirection is meant for us alone: without
+    /// its header fields, which mean nothing to the sender, it would be malformed (RFC 3261 §20.27, §20.44).
+    pub fn write(&self, request: &Message, flow: &Flow, tag: Option<&[u8]>) -> (u16, Writer) {
+        let status = match self.status {
+            300..=399 | 401 | 407 => Cause::of_status(self.status).status(),
+            status => status,
+        };
+        let mut writer = Writer::reply_to(request, status, phrase(status), tag, flow.remote);
+        for (name, value) in &self.fields {
+            writer.header(name, value);
+        }
+        (status, writer)
+    }
+}
+
+/// All fields of that name as one list, with as many elements as `TEXT_BYTES` has room for. An empty list says something too:
+/// that nothing is accepted (RFC 3261 §20.1).
+fn list(response: &Message, name: Name) -> Option<Box<[u8]>> {
+    response.header(name)?;
+    let mut list: Vec<u8> = Vec::new();
+    for value in response.values(name).filter(|value| !value.is_empty()) {
+        if list.len() + 2 + value.len() > limits::TEXT_BYTES {
+            break;
+        }
+        if !list.is_empty() {
+            list.extend_from_slice(b", ");
+        }
+        list.extend_from_slice(value);
+    }
+    Some(list.into())
 }

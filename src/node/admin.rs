@@ -49,6 +49,9 @@ pub fn extensions(data_dir: &Path, tenant: &str, command: ExtensionCommand) -> R
                 let new = NewExtension { number, name, email, password, allow_external };
                 store.add_extension(id, &new).await?;
                 println!("Extension {} added.{}", new.number, told_text(&new.password, told));
+                if let Some(clash) = store.clash(id, &new.number).await? {
+                    eprintln!("strowger: warning: {clash}");
+                }
                 Ok(())
             }
             ExtensionCommand::Passwd { number, password } => {
@@ -191,6 +194,9 @@ fn with_store<F: Future<Output = Result<()>>>(data_dir: &Path, act: impl FnOnce(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let store = Store::open(data_dir).await.with_context(|| format!("data directory {}", data_dir.display()))?;
+        if let Some(text) = store.other_seals().await? {
+            eprintln!("strowger: warning: {text}");
+        }
         let result = act(store.clone()).await;
         store.close().await;
         result

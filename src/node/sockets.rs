@@ -106,6 +106,7 @@ mod tests {
             extension: "1001".into(),
             key: "k".into(),
             uri: "sip:1001@192.0.2.1".into(),
+            params: "".into(),
             q: 1000,
             flow: Flow {
                 listener: ListenerId(listener),

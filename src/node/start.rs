@@ -36,11 +36,14 @@ use crate::node::stats::Stats;
 use crate::node::stop::{self, End, Signals};
 use crate::node::tasks;
 use crate::store::Store;
+use crate::store::recovery::Recovery;
 use crate::store::tenants::DEFAULT_TENANT;
 use crate::store::writer::{Writer, WriterConfig, WriterHandle};
 use anyhow::{Result, anyhow, bail};
 use std::io::{IsTerminal, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
@@ -86,14 +89,7 @@ struct Shared {
 
 async fn serve(config: Config, files: Files) -> Result<ExitCode> {
     let mut signals = Signals::new()?;
-    let store = Store::open(&config.data_dir).await?;
-    let recovery = store.recover(clock::wall()).await?;
-    if recovery.closed_calls > 0 {
-        tracing::warn!("the last run did not end in order: {} calls got the cause `restart`", recovery.closed_calls);
-    }
-    if recovery.lost > 0 {
-        tracing::error!("{} records of the journal are damaged and lost", recovery.lost);
-    }
+    let (store, recovery) = open_store(&config.data_dir).await?;
     let sockets = Sockets::bind(&config, &store.tenants().await?)?;
     let listeners = sockets.listeners.clone();
     let tls = certificates::open(&config, &listeners)?;
@@ -171,6 +167,22 @@ fn tcp_plane(config: &Config, arrivals: mpsc::Sender<Arrival>, files: Files, sha
     Arc::new(TcpPlane::new(arrivals, waker, net, patience, door, files.connections))
 }
 
+/// The store as the last run left it. What an administrator should know of that is logged.
+async fn open_store(data_dir: &Path) -> Result<(Store, Recovery)> {
+    let store = Store::open(data_dir).await?;
+    if let Some(text) = store.other_seals().await? {
+        tracing::error!("{text}");
+    }
+    let recovery = store.recover(clock::wall()).await?;
+    if recovery.closed_calls > 0 {
+        tracing::warn!("the last run did not end in order: {} calls got the cause `restart`", recovery.closed_calls);
+    }
+    if recovery.lost > 0 {
+        tracing::error!("{} records of the journal are damaged and lost", recovery.lost);
+    }
+    Ok((store, recovery))
+}
+
 fn start_media(
     config: &Config,
     listeners: &[Listener],
@@ -186,15 +198,25 @@ fn start_media(
         }
     }
     let ports = config.rtp.ports.clone();
-    let pairs = (usize::from(*ports.end()) - usize::from(*ports.start())).div_ceil(2);
-    if pairs < config.calls.max.saturating_mul(2) {
-        let (low, high, max) = (ports.start(), ports.end(), config.calls.max);
-        tracing::info!("rtp.ports {low}-{high} is enough for {} calls at once; calls.max is {max}", pairs / 2);
-    }
+    let room = room(&ports, addresses.len(), config.calls.max);
     let media =
         MediaConfig { threads: config.rtp.threads, ports, other_files: files.but_audio, ..MediaConfig::new(addresses) };
     let inbox = inbox.clone();
-    Ok(MediaPlane::start(media, move |event| inbox.media(event))?)
+    let (plane, handle) = MediaPlane::start(media, move |event| inbox.media(event))?;
+    // Where fewer ports can be opened than there are, that has been told with the calls they are enough for.
+    if let (None, Some(room)) = (plane.shortage(), room) {
+        tracing::info!("{room}");
+    }
+    Ok((plane, handle))
+}
+
+/// How many calls the RTP ports are enough for, when that is fewer than are allowed.
+fn room(ports: &RangeInclusive<u16>, addresses: usize, max: usize) -> Option<String> {
+    let (low, high) = (ports.start(), ports.end());
+    let each = (usize::from(*high) - usize::from(*low)).div_ceil(2) / 2;
+    let all = each.saturating_mul(addresses);
+    let at = if addresses > 1 { format!(" at {addresses} addresses, {each} at each,") } else { String::new() };
+    (all < max).then(|| format!("rtp.ports {low}-{high}{at} is enough for {all} calls at once; calls.max is {max}"))
 }
 
 fn outlets(mut media: MediaHandle, writer: &WriterHandle, shared: &Shared) -> Outlets {
@@ -299,4 +321,19 @@ fn announce(listeners: &[Listener], http: SocketAddr) {
 /// A line on standard output. Whoever does not read it does not end us.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_ports_are_told_in_one_figure() {
+        let said = "rtp.ports 10000-20000 is enough for 2500 calls at once; calls.max is 10000";
+        assert_eq!(room(&(10_000..=20_000), 1, 10_000).as_deref(), Some(said));
+        let said =
+            "rtp.ports 10000-20000 at 2 addresses, 2500 at each, is enough for 5000 calls at once; calls.max is 10000";
+        assert_eq!(room(&(10_000..=20_000), 2, 10_000).as_deref(), Some(said));
+        assert_eq!(room(&(10_000..=20_000), 2, 5_000), None);
+    }
 }

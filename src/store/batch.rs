@@ -131,13 +131,13 @@ struct Rows {
 
 const BIND: Rows = Rows {
     head: "INSERT INTO bindings (tenant, extension, key, uri, q, listener, transport, local, remote, expires, call_id, \
-           cseq, user_agent, path, allow, registered_at) VALUES ",
-    row: "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+           cseq, user_agent, path, allow, registered_at, params) VALUES ",
+    row: "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     tail: " ON CONFLICT (tenant, extension, key) DO UPDATE SET uri = excluded.uri, q = excluded.q, \
            listener = excluded.listener, transport = excluded.transport, local = excluded.local, \
            remote = excluded.remote, expires = excluded.expires, call_id = excluded.call_id, cseq = excluded.cseq, \
            user_agent = excluded.user_agent, path = excluded.path, allow = excluded.allow, \
-           registered_at = excluded.registered_at",
+           registered_at = excluded.registered_at, params = excluded.params",
 };
 
 const UNBIND: Rows =
@@ -217,6 +217,7 @@ fn bind_binding(query: Query, binding: &&Binding) -> Query {
         .bind(lines(&binding.path))
         .bind(text(&binding.allow))
         .bind(binding.registered_at.0)
+        .bind(text(&binding.params))
 }
 
 /// One entry a line; a line break within one is folding white space (RFC 3261 §7.3.1).

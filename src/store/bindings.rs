@@ -17,7 +17,7 @@ impl Store {
     /// earlier run, hence gone: a flow over TCP comes back without one.
     pub async fn bindings(&self, now: Timestamp) -> Result<Vec<Arc<Binding>>, StoreError> {
         let sql = "SELECT b.tenant, b.extension, b.key, b.uri, b.q, b.listener, b.transport, b.local, b.remote, \
-                   b.expires, b.call_id, b.cseq, b.user_agent, b.path, b.allow, b.registered_at FROM bindings b \
+                   b.expires, b.call_id, b.cseq, b.user_agent, b.path, b.allow, b.registered_at, b.params FROM bindings b \
                    JOIN extensions e ON e.tenant = b.tenant AND e.number = b.extension WHERE b.expires > $1 \
                    ORDER BY b.tenant, b.extension, b.key";
         let rows = sqlx::query(sql).bind(now.0).fetch_all(self.pool()).await;
@@ -60,6 +60,7 @@ fn binding(row: &SqliteRow) -> Result<Binding, sqlx::Error> {
         path: path.lines().map(Into::into).collect(),
         allow: row.try_get(14)?,
         registered_at: Timestamp(row.try_get(15)?),
+        params: row.try_get(16)?,
     })
 }
 

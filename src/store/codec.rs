@@ -1,5 +1,5 @@
 //! Records as bytes in the journal: a kind, then its fields in order. Integers are LEB128 (signed ones zigzag first), texts
-//! a length and their bytes. The form belongs to the journal's version; a change needs a new one.
+//! a length and their bytes. A kind's form never changes: what needs another is a kind of its own.
 
 use crate::base::cause::Cause;
 use crate::base::ids::{ConnectionId, ListenerId, TenantId};
@@ -15,6 +15,8 @@ const BINDING: u8 = 1;
 const UNBOUND: u8 = 2;
 const CALL_STARTED: u8 = 3;
 const CALL_ENDED: u8 = 4;
+/// A binding followed by its Contact's parameters.
+const BINDING_WITH_PARAMS: u8 = 5;
 
 const PROBE_BYTES: usize = 4096;
 
@@ -29,7 +31,7 @@ pub fn encode_probe(out: &mut Vec<u8>) {
 pub fn encode(body: &RecordBody, out: &mut Vec<u8>) {
     match body {
         RecordBody::Binding(binding) => {
-            out.push(BINDING);
+            out.push(if binding.params.is_empty() { BINDING } else { BINDING_WITH_PARAMS });
             encode_binding(binding, out);
         }
         RecordBody::Unbound { tenant, extension, key } => {
@@ -79,6 +81,9 @@ fn encode_binding(binding: &Binding, out: &mut Vec<u8>) {
     }
     text(out, &binding.allow);
     time(out, binding.registered_at);
+    if !binding.params.is_empty() {
+        text(out, &binding.params);
+    }
 }
 
 fn encode_cdr(cdr: &Cdr, out: &mut Vec<u8>) {
@@ -153,6 +158,10 @@ pub fn decode(bytes: &[u8]) -> Result<Option<RecordBody>, Unreadable> {
     let body = match input.byte()? {
         PROBE => return Ok(None),
         BINDING => RecordBody::Binding(Arc::new(input.binding()?)),
+        BINDING_WITH_PARAMS => {
+            let binding = input.binding()?;
+            RecordBody::Binding(Arc::new(Binding { params: input.text()?, ..binding }))
+        }
         UNBOUND => RecordBody::Unbound { tenant: input.tenant()?, extension: input.text()?, key: input.text()? },
         CALL_STARTED => RecordBody::CallStarted(Arc::new(CallStart {
             call_id: input.text()?,
@@ -200,6 +209,7 @@ impl Input<'_> {
             },
             allow: self.text()?,
             registered_at: self.time()?,
+            params: Box::default(),
         })
     }
 

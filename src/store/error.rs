@@ -24,6 +24,18 @@ pub enum StoreError {
         #[source]
         source: Box<sqlx::migrate::MigrateError>,
     },
+    #[error(
+        "the database {path} was brought to form {form} by {made_by}; this is Strowger {ours}, which knows forms up to \
+         {newest}. Run that version again, or put the backup of the data directory from before the update back",
+        path = path.display(), ours = env!("CARGO_PKG_VERSION")
+    )]
+    Newer {
+        path: PathBuf,
+        form: i64,
+        newest: i64,
+        /// The newest version that has opened it, in words.
+        made_by: String,
+    },
     #[error("can't {action} {path}: {source}", path = path.display())]
     File { action: &'static str, path: PathBuf, source: std::io::Error },
     #[error(

@@ -4,7 +4,7 @@ use crate::base::ids::TenantId;
 use crate::base::limits::{NUMBER_BYTES, TEXT_BYTES};
 use crate::directory::{Extension, Secret};
 use crate::store::error::StoreError;
-use crate::store::secret::{digest_secret, typeable_password};
+use crate::store::secret::{KEY_FILE, KEY_VARIABLE, digest_secret, typeable_password};
 use crate::store::tenants::DEFAULT_TENANT;
 use crate::store::{Store, wall_clock};
 use sqlx::sqlite::SqliteRow;
@@ -33,6 +33,37 @@ pub struct ExtensionChange {
     pub allow_external: Option<bool>,
 }
 
+/// A field and what is wrong with it, in words for its reader.
+pub type Fault = (&'static str, String);
+
+impl NewExtension {
+    /// Everything that is wrong with it, in the order of its fields.
+    pub fn faults(&self) -> Vec<Fault> {
+        let required = |text: &str, check: fn(&str) -> Option<String>| {
+            if text.is_empty() { Some("Missing required fields".to_owned()) } else { check(text) }
+        };
+        let faults = [
+            ("number", required(&self.number, number_fault)),
+            ("name", required(&self.name, name_fault)),
+            ("email", email_fault(&self.email)),
+            ("password", required(&self.password, password_fault)),
+        ];
+        faults.into_iter().filter_map(|(field, fault)| Some((field, fault?))).collect()
+    }
+}
+
+impl ExtensionChange {
+    /// Everything that is wrong with it, in the order of its fields.
+    pub fn faults(&self) -> Vec<Fault> {
+        let faults = [
+            ("name", self.name.as_deref().and_then(name_fault)),
+            ("email", self.email.as_deref().and_then(email_fault)),
+            ("password", self.password.as_deref().and_then(password_fault)),
+        ];
+        faults.into_iter().filter_map(|(field, fault)| Some((field, fault?))).collect()
+    }
+}
+
 impl Store {
     /// A tenant's extensions by number.
     pub async fn extensions(&self, tenant: TenantId) -> Result<Vec<Extension>, StoreError> {
@@ -46,16 +77,7 @@ impl Store {
     /// Errors: `Duplicate`, `Invalid`, `NotFound` for an unknown tenant.
     pub async fn add_extension(&self, tenant: TenantId, new: &NewExtension) -> Result<(), StoreError> {
         const ACTION: &str = "take the new extension";
-        if new.number.is_empty() || new.name.is_empty() || new.password.is_empty() {
-            let missing =
-                [("number", &new.number), ("name", &new.name)].into_iter().find(|(_, value)| value.is_empty());
-            let field = missing.map_or("password", |(field, _)| field);
-            return Err(StoreError::invalid(field, "Missing required fields"));
-        }
-        check_number(&new.number)?;
-        check_name(&new.name)?;
-        check_email(&new.email)?;
-        check_password(&new.password)?;
+        refuse(new.faults())?;
         let mut tx = self.begin(ACTION).await?;
         self.insert(&mut tx, tenant, new, ACTION).await?;
         self.commit_directory(tx, ACTION).await
@@ -71,9 +93,7 @@ impl Store {
         change: &ExtensionChange,
     ) -> Result<(), StoreError> {
         const ACTION: &str = "take the change of an extension";
-        change.name.as_deref().map_or(Ok(()), check_name)?;
-        change.email.as_deref().map_or(Ok(()), check_email)?;
-        change.password.as_deref().map_or(Ok(()), check_password)?;
+        refuse(change.faults())?;
         let mut tx = self.begin(ACTION).await?;
         let realm: Option<String> = sqlx::query_scalar("SELECT realm FROM tenants WHERE id = $1")
             .bind(tenant.0)
@@ -146,6 +166,33 @@ impl Store {
             .map_err(self.fails("look up a password"))?;
         let sealed = row.ok_or(StoreError::NotFound("Extension"))?.ok_or(StoreError::NotSealed)?;
         self.0.key.open(tenant, number, &sealed)
+    }
+
+    /// What to tell an administrator when passwords are sealed with another key than ours: it was lost, or is not given to
+    /// this process. Nothing but handing passwords to phones needs it, so nothing is refused for it.
+    pub async fn other_seals(&self) -> Result<Option<String>, StoreError> {
+        // After the form's number stands the key's id.
+        let sql = "SELECT number FROM extensions WHERE substr(sealed, 2, 4) <> $1 ORDER BY tenant, number";
+        let numbers: Vec<String> = sqlx::query_scalar(sql)
+            .bind(self.0.key.id())
+            .fetch_all(self.pool())
+            .await
+            .map_err(self.fails("tell how passwords are sealed"))?;
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        let shown = numbers[..numbers.len().min(3)].join(", ");
+        let more = if numbers.len() > 3 { ", …" } else { "" };
+        let made = if self.0.key.is_new() { ", which was missing and has just been made anew" } else { "" };
+        let count =
+            if numbers.len() == 1 { "1 extension".to_string() } else { format!("{} extensions", numbers.len()) };
+        let origin = self.0.key.origin();
+        Ok(Some(format!(
+            "the stored passwords of {count} ({shown}{more}) are sealed with another key than {origin}{made}. Phones \
+             register and call as before, but these passwords can't be given to phones any more. Put the {KEY_FILE} of the \
+             backup back, or set {KEY_VARIABLE} as it was, and start again; if the key is lost, give each extension a new \
+             password: strowger extensions passwd NUMBER"
+        )))
     }
 
     /// A first start: makes extensions 1001–1004 and tells their passwords, this once. None ever after, and none for
@@ -250,41 +297,45 @@ fn hash<const N: usize>(row: &SqliteRow, column: usize) -> Result<[u8; N], sqlx:
     bytes.try_into().map_err(|e| sqlx::Error::Decode(Box::new(e)))
 }
 
+fn refuse(faults: Vec<Fault>) -> Result<(), StoreError> {
+    let Some((field, _)) = faults.first() else { return Ok(()) };
+    Err(StoreError::invalid(field, in_one(faults.iter().map(|(_, fault)| fault.as_str()))))
+}
+
+/// Faults in one sentence, each once.
+pub fn in_one<'a>(faults: impl Iterator<Item = &'a str>) -> String {
+    let mut all: Vec<&str> = Vec::new();
+    for fault in faults {
+        if !all.contains(&fault) {
+            all.push(fault);
+        }
+    }
+    all.join("; ")
+}
+
 /// Dialled by phones and written into SIP URIs and `user:realm:password`: no character of it may need escaping.
-fn check_number(number: &str) -> Result<(), StoreError> {
+fn number_fault(number: &str) -> Option<String> {
     let plain = number.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'+' | b'*'));
-    if number.len() > NUMBER_BYTES || !plain {
-        let message = format!("Extension number must be at most {NUMBER_BYTES} letters, digits, or . _ - + *");
-        return Err(StoreError::invalid("number", message));
-    }
-    Ok(())
+    let is_wrong = number.len() > NUMBER_BYTES || !plain;
+    is_wrong.then(|| format!("Extension number must be at most {NUMBER_BYTES} letters, digits, or . _ - + *"))
 }
 
-fn check_name(name: &str) -> Result<(), StoreError> {
-    if name.trim().is_empty() || name.len() > TEXT_BYTES || name.chars().any(char::is_control) {
-        let message = format!("Name must be 1 to {TEXT_BYTES} bytes, not only blanks, without control characters");
-        return Err(StoreError::invalid("name", message));
-    }
-    Ok(())
+fn name_fault(name: &str) -> Option<String> {
+    let is_wrong = name.trim().is_empty() || name.len() > TEXT_BYTES || name.chars().any(char::is_control);
+    is_wrong.then(|| format!("Name must be 1 to {TEXT_BYTES} bytes, not only blanks, without control characters"))
 }
 
-fn check_email(email: &str) -> Result<(), StoreError> {
+fn email_fault(email: &str) -> Option<String> {
     let parts = email.split_once('@').is_some_and(|(user, host)| !user.is_empty() && !host.is_empty());
     let plain = !email.chars().any(|c| c.is_control() || c.is_whitespace());
-    if email.is_empty() || (parts && plain && email.len() <= TEXT_BYTES) {
-        return Ok(());
-    }
-    Err(StoreError::invalid("email", "Email must look like name@example.com"))
+    let is_right = email.is_empty() || (parts && plain && email.len() <= TEXT_BYTES);
+    (!is_right).then(|| "Email must look like name@example.com".to_owned())
 }
 
-fn check_password(password: &str) -> Result<(), StoreError> {
+fn password_fault(password: &str) -> Option<String> {
     if password.chars().count() < PASSWORD_MIN {
-        let message = format!("Password must be at least {PASSWORD_MIN} characters");
-        return Err(StoreError::invalid("password", message));
+        return Some(format!("Password must be at least {PASSWORD_MIN} characters"));
     }
-    if password.len() > PASSWORD_MAX || password.chars().any(char::is_control) {
-        let message = format!("Password must be at most {PASSWORD_MAX} bytes without control characters");
-        return Err(StoreError::invalid("password", message));
-    }
-    Ok(())
+    let is_wrong = password.len() > PASSWORD_MAX || password.chars().any(char::is_control);
+    is_wrong.then(|| format!("Password must be at most {PASSWORD_MAX} bytes without control characters"))
 }

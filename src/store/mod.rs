@@ -20,6 +20,7 @@ mod batch;
 mod codec;
 mod drain;
 mod journal;
+mod software;
 mod sync;
 
 #[cfg(test)]
@@ -76,10 +77,10 @@ impl Store {
             .connect_with(options(&path, BUSY, SqliteSynchronous::Full))
             .await
             .map_err(StoreError::database("open", &path))?;
-        MIGRATIONS
-            .run(&pool)
-            .await
-            .map_err(|source| StoreError::Migration { path: path.clone(), source: Box::new(source) })?;
+        match MIGRATIONS.run(&pool).await {
+            Ok(()) => software::remember(&pool).await.map_err(StoreError::database("remember our version", &path))?,
+            Err(source) => return Err(software::explain(&pool, &path, source).await),
+        }
         Ok(Store(Arc::new(Inner { pool, key, data_dir: data_dir.to_path_buf(), path })))
     }
 

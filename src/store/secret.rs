@@ -32,6 +32,10 @@ const TYPEABLE: &[u8; 22] = b"acdefghjkmnprtwxy34679";
 pub struct SealKey {
     cipher: XChaCha20Poly1305,
     id: [u8; ID_BYTES],
+    /// Where it came from, in words.
+    origin: String,
+    /// There was none, and it has just been made.
+    is_new: bool,
 }
 
 impl SealKey {
@@ -48,14 +52,15 @@ impl SealKey {
             }
         }
         let path = data_dir.join(KEY_FILE);
-        if !path.exists() {
+        let is_new = !path.exists();
+        if is_new {
             create_key(&path)?;
         }
         let mode = std::fs::metadata(&path).map_err(StoreError::file("read", &path))?.mode();
         if mode & 0o077 != 0 {
             return Err(StoreError::KeyExposed { path });
         }
-        SealKey::read(&path)
+        Ok(SealKey { is_new, ..SealKey::read(&path)? })
     }
 
     fn read(path: &Path) -> Result<SealKey, StoreError> {
@@ -69,7 +74,20 @@ impl SealKey {
         let key = unhex(text.trim()).ok_or_else(|| StoreError::KeyFormat { origin: origin.to_string() })?;
         let mut id = [0; ID_BYTES];
         id.copy_from_slice(&Sha256::digest(key)[..ID_BYTES]);
-        Ok(SealKey { cipher: XChaCha20Poly1305::new(&key.into()), id })
+        Ok(SealKey { cipher: XChaCha20Poly1305::new(&key.into()), id, origin: origin.to_string(), is_new: false })
+    }
+
+    /// What stands after the first byte of everything it has sealed.
+    pub(super) fn id(&self) -> &[u8] {
+        &self.id
+    }
+
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    pub(super) fn is_new(&self) -> bool {
+        self.is_new
     }
 
     pub fn seal(&self, tenant: TenantId, number: &str, password: &str) -> Result<Vec<u8>, StoreError> {

@@ -42,6 +42,12 @@ pub struct TenantChange {
 }
 
 impl Store {
+    /// What stands against an extension of that number in the tenant's dialplan, in words.
+    pub async fn clash(&self, tenant: TenantId, number: &str) -> Result<Option<String>, StoreError> {
+        let (directory, _) = self.directory().await?;
+        Ok(directory.tenant(tenant).and_then(|tenant| tenant.plan.clash(number)))
+    }
+
     /// The snapshot of who may call what, and the version it has. Every tenant has the sample dialplan.
     pub async fn directory(&self) -> Result<(Directory, u64), StoreError> {
         let fails = || self.fails("tell who may call what");

@@ -9,6 +9,7 @@ fn extensions_are_added_listed_changed_and_removed() {
     let home = Home::new();
     let added = home.run(&["extensions", "add", "2001", "--name", "Ada Lovelace", "--email", "ada@example.com"]);
     assert!(added.status.success(), "{added:?}");
+    assert!(stderr(&added).contains("warning: Whoever dials 2001 reaches this extension"), "{added:?}");
     let password = stdout(&added).split_whitespace().last().unwrap().to_owned();
     assert!(password.len() >= 8, "{}", stdout(&added));
 
@@ -34,6 +35,21 @@ fn extensions_are_added_listed_changed_and_removed() {
     assert_eq!((gone.status.code(), stderr(&gone)), (Some(1), "strowger: Extension not found\n".to_owned()));
     let nobody = home.run(&["extensions", "--tenant", "acme", "list"]);
     assert!(stderr(&nobody).contains("there is no tenant `acme`"), "{nobody:?}");
+}
+
+#[test]
+fn a_lost_secret_key_is_told_by_the_commands_and_the_daemon() {
+    let home = Home::new();
+    assert!(home.run(&["extensions", "add", "1005", "--name", "Ada"]).status.success());
+    std::fs::remove_file(home.path().join("data/secret.key")).unwrap();
+    for command in [&["extensions", "list"][..], &["extensions", "add", "1006", "--name", "Bob"]] {
+        let output = home.run(command);
+        assert!(output.status.success(), "{output:?}");
+        assert!(stderr(&output).contains("1 extension (1005) are sealed with another key"), "{output:?}");
+    }
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let output = home.command(&[format!("udp:{}", taken.local_addr().unwrap())]).output().unwrap();
+    assert!(stderr(&output).contains("ERROR") && stderr(&output).contains("1 extension (1005)"), "{output:?}");
 }
 
 #[test]

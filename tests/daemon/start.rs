@@ -1,7 +1,7 @@
 //! Starting: what a first start says, what a later one remembers, and what is said when it can't.
 
 use crate::phone::Phone;
-use crate::process::{Home, stderr, stdout};
+use crate::process::{Daemon, Home, stderr, stdout};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -11,6 +11,12 @@ pub fn table(said: &str) -> Vec<(String, String)> {
     let rows = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let rows = rows.filter(|row| row.len() == 3 && row[0].len() == 4 && row[0] == row[1]);
     rows.map(|row| (row[0].to_owned(), row[2].to_owned())).collect()
+}
+
+/// Phones of the first two extensions of a first start.
+fn two_phones(daemon: &Daemon) -> [Phone; 2] {
+    let rows = table(&daemon.said);
+    [0, 1].map(|at| Phone::new(daemon.udp, &rows[at].0, &rows[at].1))
 }
 
 #[test]
@@ -122,10 +128,8 @@ fn a_second_daemon_on_the_same_data_is_refused() {
 fn a_registration_outlives_a_crash() {
     let home = Home::new();
     let daemon = home.start();
-    let rows = table(&daemon.said);
     let (udp, tcp) = (daemon.udp, daemon.tcp);
-    let mut caller = Phone::new(udp, &rows[0].0, &rows[0].1);
-    let mut callee = Phone::new(udp, &rows[1].0, &rows[1].1);
+    let [mut caller, mut callee] = two_phones(&daemon);
     assert_eq!((caller.register(), callee.register()), (200, 200));
     daemon.crash();
     let _daemon = home.start_on(&[format!("udp:{udp}"), format!("tcp:{tcp}")]);
@@ -136,10 +140,8 @@ fn a_registration_outlives_a_crash() {
 fn contacts_survive_a_new_order_of_the_listeners() {
     let home = Home::new();
     let daemon = home.start();
-    let rows = table(&daemon.said);
     let (udp, tcp) = (daemon.udp, daemon.tcp);
-    let mut caller = Phone::new(udp, &rows[0].0, &rows[0].1);
-    let mut callee = Phone::new(udp, &rows[1].0, &rows[1].1);
+    let [mut caller, mut callee] = two_phones(&daemon);
     assert_eq!(callee.register(), 200);
     daemon.stop();
     let _daemon = home.start_on(&[format!("tcp:{tcp}"), "udp:127.0.0.1:0".to_owned(), format!("udp:{udp}")]);

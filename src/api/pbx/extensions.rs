@@ -30,6 +30,9 @@ struct Extension {
 struct Done {
     success: bool,
     message: &'static str,
+    /// What the administrator should know; not in the document, hence absent when there is nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
 }
 
 async fn list(State(state): State<Arc<ApiState>>) -> Result<Json<Vec<Extension>>, ApiError> {
@@ -45,39 +48,40 @@ async fn list(State(state): State<Arc<ApiState>>) -> Result<Json<Vec<Extension>>
     Ok(Json(list.collect()))
 }
 
-async fn add(State(state): State<Arc<ApiState>>, fields: Fields) -> Result<Json<Done>, ApiError> {
-    fields.only(&["number", "name", "email", "password", "allow_external"])?;
-    let text = |name| fields.text(name).map(|text| text.unwrap_or_default().to_string());
+const FIELDS: [&str; 5] = ["number", "name", "email", "password", "allow_external"];
+
+async fn add(State(state): State<Arc<ApiState>>, mut fields: Fields) -> Result<Json<Done>, ApiError> {
+    fields.only(&FIELDS);
     let new = NewExtension {
-        number: text("number")?,
-        name: text("name")?,
-        email: text("email")?,
-        password: text("password")?,
-        allow_external: fields.flag("allow_external")?.unwrap_or(true),
+        number: fields.text("number").unwrap_or_default(),
+        name: fields.text("name").unwrap_or_default(),
+        email: fields.text("email").unwrap_or_default(),
+        password: fields.text("password").unwrap_or_default(),
+        allow_external: fields.flag("allow_external").unwrap_or(true),
     };
-    if new.number.is_empty() || new.name.is_empty() || new.password.is_empty() {
-        return Err(ApiError::bad_request("Missing required fields"));
-    }
+    fields.refuse(new.faults())?;
     state.store.add_extension(state.tenant, &new).await?;
-    taken(&state, "Extension added successfully").await
+    let warning = state.store.clash(state.tenant, &new.number).await?;
+    let done = taken(&state, "Extension added successfully").await?;
+    Ok(Json(Done { warning, ..done.0 }))
 }
 
 async fn update(
     State(state): State<Arc<ApiState>>,
     Path(number): Path<String>,
-    fields: Fields,
+    mut fields: Fields,
 ) -> Result<Json<Done>, ApiError> {
-    fields.only(&["number", "name", "email", "password", "allow_external"])?;
-    if fields.text("number")?.is_some_and(|other| other != number) {
-        return Err(ApiError::bad_request("An extension's number can't be changed: add another and delete this one"));
+    fields.only(&FIELDS);
+    if fields.text("number").is_some_and(|other| other != number) {
+        fields.fault("number", "An extension's number can't be changed: add another and delete this one");
     }
-    let text = |name| fields.text(name).map(|text| text.map(String::from));
     let change = ExtensionChange {
-        name: text("name")?,
-        email: text("email")?,
-        password: text("password")?,
-        allow_external: fields.flag("allow_external")?,
+        name: fields.text("name"),
+        email: fields.text("email"),
+        password: fields.text("password"),
+        allow_external: fields.flag("allow_external"),
     };
+    fields.refuse(change.faults())?;
     state.store.update_extension(state.tenant, &number, &change).await?;
     taken(&state, "Extension updated successfully").await
 }
@@ -93,5 +97,5 @@ async fn taken(state: &ApiState, message: &'static str) -> Result<Json<Done>, Ap
         .directory_changed()
         .await
         .map_err(|e| ApiError::internal(format!("The change is stored, but the exchange has not taken it yet: {e}")))?;
-    Ok(Json(Done { success: true, message }))
+    Ok(Json(Done { success: true, message, warning: None }))
 }

@@ -91,6 +91,44 @@ async fn the_documented_errors_have_their_words() {
 }
 
 #[tokio::test]
+async fn everything_that_is_wrong_is_told_at_once() {
+    let office = Office::open().await;
+    let error =
+        async |method: &str, path: &str, body: Value| office.ask(method, path, body.to_string()).await.error(400);
+    let body =
+        json!({ "number": "1 1", "email": "nobody", "password": "short", "allow_external": 1, "vip": 1, "zone": 2 });
+    assert_eq!(
+        error("POST", "/api/extensions", body).await,
+        "Unknown fields `vip`, `zone`: the fields are number, name, email, password, allow_external; `allow_external` must \
+         be true or false; Extension number must be at most 64 letters, digits, or . _ - + *; Missing required fields; Email \
+         must look like name@example.com; Password must be at least 8 characters"
+    );
+    let body = json!({ "number": 7, "name": "A", "password": "" });
+    assert_eq!(error("POST", "/api/extensions", body).await, "`number` must be a string; Missing required fields");
+    office.add("1001").await;
+    let body = json!({ "number": "1002", "name": " ", "password": "short" });
+    assert_eq!(
+        error("PUT", "/api/extensions/1001", body).await,
+        "An extension's number can't be changed: add another and delete this one; Name must be 1 to 256 bytes, not only \
+         blanks, without control characters; Password must be at least 8 characters"
+    );
+}
+
+#[tokio::test]
+async fn a_number_with_another_meaning_is_taken_with_a_warning() {
+    let office = Office::open().await;
+    let add = async |number: &str| {
+        let body = json!({ "number": number, "name": "A", "password": "12345678" });
+        office.ask("POST", "/api/extensions", body.to_string()).await.ok()
+    };
+    assert_eq!(add("1001").await.get("warning"), None);
+    let answer = add("911").await;
+    assert_eq!(answer["success"], true);
+    assert!(answer["warning"].as_str().unwrap().contains("can't be called"), "{answer}");
+    assert!(add("2001").await["warning"].as_str().unwrap().contains("no conference room any more"));
+}
+
+#[tokio::test]
 async fn what_is_not_a_valid_body_is_refused_by_name() {
     let office = Office::open().await;
     office.add("1001").await;

@@ -22,13 +22,13 @@ use crate::base::cause::Cause;
 use crate::base::ids::{CallId, LegId, TransactionId};
 use crate::base::mutant::{self, Mutant};
 use crate::base::timers::TimerId;
-use crate::engine::core::{Core, TimerKey, reason};
+use crate::engine::core::{Core, TimerKey, reason, reason_given};
 use crate::engine::dialog::Dialog;
 use crate::engine::door::unknown_options;
 use crate::engine::flow::Flow;
 use crate::engine::media::{Grant, Stream};
 use crate::engine::negotiate::{LegSdp, Unacceptable};
-use crate::engine::relay::passed_on;
+use crate::engine::relay::Answer;
 use crate::engine::transaction::Owner;
 use crate::proto::sdp::Sdp;
 use crate::proto::sip::message::Message;
@@ -41,7 +41,7 @@ use session::Session;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
 use std::time::Duration;
-use uac::{Early, Outgoing};
+use uac::{Early, GivenUp, Outgoing};
 pub use uac::{Invite, say_goodbye};
 use uas::{Incoming, Unacked, accept};
 
@@ -70,8 +70,8 @@ pub enum LegEvent {
     Answered,
     /// The called party or the way to it refused; with the URIs of a 3xx.
     Refused { status: u16, cause: Cause, contacts: Vec<Box<[u8]>> },
-    /// The caller gave up before the answer.
-    Cancelled,
+    /// The caller gave up before the answer; with the Reason it gave.
+    Cancelled { reason: Option<Box<str>> },
     /// The ACK of our answer came.
     Acked,
     /// A later offer of the peer waits for `accept` or `refuse_offer`.
@@ -79,7 +79,7 @@ pub enum LegEvent {
     /// The peer asks for an offer of ours: `offer_late` or `refuse_offer`.
     AskedForOffer,
     /// The peer took back its later offer, or its wish for one, before it had an answer; all is as before for it.
-    Withdrawn,
+    Withdrawn { reason: Option<Box<str>> },
     /// The peer answered our offer.
     Accepted,
     /// The peer refused our offer; all is as before.
@@ -93,7 +93,7 @@ pub enum LegEvent {
     /// The peer sends something for its partner: INFO or MESSAGE.
     Carry { tx: TransactionId, message: Message },
     /// The partner's INFO or MESSAGE has its answer.
-    Carried { to: LegId, tx: TransactionId, request: Message, status: u16 },
+    Carried { to: LegId, tx: TransactionId, request: Message, answer: Answer },
     /// The peer hung up, or is lost.
     Ended { cause: Cause },
     /// Nothing more will come: the leg may be removed.
@@ -179,6 +179,10 @@ pub struct Leg {
     glare: Option<TimerId>,
     /// Set when the leg should say BYE as soon as the ACK it waits for is there.
     bye_after_ack: Option<Cause>,
+    /// Our last re-INVITE that got no final response.
+    given_up: Option<Box<GivenUp>>,
+    /// The Reason the caller gave for its CANCEL, for ours.
+    reason: Option<Box<str>>,
 }
 
 impl Leg {
@@ -207,6 +211,8 @@ impl Leg {
             abilities: Abilities::default(),
             glare: None,
             bye_after_ack: None,
+            given_up: None,
+            reason: None,
         }
     }
 
@@ -239,6 +245,11 @@ impl Leg {
             None => grant.rtp,
         };
         self.ports.iter().map(named).collect()
+    }
+
+    /// The caller's reason, should a CANCEL of ours follow from its own.
+    pub fn because(&mut self, reason: Option<Box<str>>) {
+        self.reason = reason;
     }
 
     /// Ends the leg from our side: a final response, a CANCEL or a BYE, whatever fits.
@@ -336,8 +347,8 @@ impl Leg {
         if !in_order && !self.is_awaited_prack(request) {
             return self.respond_plain(core, tx, request, 500);
         }
-        // Who hangs up has hung up, whatever else it wants.
-        if request.method() != Method::Bye
+        // Who hangs up has hung up, whatever else it wants; and a method we don't know is refused as such (RFC 3261 §8.2).
+        if !matches!(request.method(), Method::Bye | Method::Other(_))
             && let Some(unknown) = unknown_options(request)
         {
             let mut writer = self.reply(core, request, 420);
@@ -372,7 +383,7 @@ impl Leg {
         self.respond_plain(core, tx, request, 200);
         // An answer that waits for a PRACK has not left: its INVITE still wants a final response.
         if self.is_unanswered() {
-            return self.given_up(core);
+            return self.given_up(core, request);
         }
         self.refuse_asked(core, 487);
         self.drop_timers(core);
@@ -387,16 +398,16 @@ impl Leg {
     pub fn on_cancel(&mut self, core: &mut Core, tx: TransactionId, request: &Message) {
         self.respond_plain(core, tx, request, 200);
         if self.incoming.is_some() {
-            self.given_up(core);
+            self.given_up(core, request);
         } else if self.is_asked_by_invite(request) {
             self.refuse_offer(core, 487);
-            core.say(self.id, LegEvent::Withdrawn);
+            core.say(self.id, LegEvent::Withdrawn { reason: reason_given(request) });
         }
     }
 
     /// The caller wants no answer any more. The call hears of it before the leg is gone.
-    fn given_up(&mut self, core: &mut Core) {
-        core.say(self.id, LegEvent::Cancelled);
+    fn given_up(&mut self, core: &mut Core, request: &Message) {
+        core.say(self.id, LegEvent::Cancelled { reason: reason_given(request) });
         self.reject(core, Cause::Cancelled);
     }
 
@@ -443,7 +454,8 @@ impl Leg {
             }
             Purpose::Refresh => self.refresh_done(core, status, response),
             Purpose::Carry { to, tx, request } => {
-                core.say(self.id, LegEvent::Carried { to, tx, request: *request, status });
+                let answer = response.map_or_else(|| Answer::bare(status), Answer::of);
+                core.say(self.id, LegEvent::Carried { to, tx, request: *request, answer });
                 self.lost_if_gone(core, status);
             }
         }
@@ -476,8 +488,11 @@ impl Leg {
     }
 
     /// Answers the INFO or MESSAGE this leg's peer sent.
-    pub fn carried(&mut self, core: &mut Core, tx: TransactionId, request: &Message, status: u16) {
-        self.respond_plain(core, tx, request, passed_on(status));
+    pub fn carried(&mut self, core: &mut Core, tx: TransactionId, request: &Message, answer: &Answer) {
+        let tag = self.dialog.as_ref().map(|dialog| &*dialog.key.local);
+        let (status, mut writer) = answer.write(request, &self.flow, tag);
+        writer.header("Server", &*core.io.config.software);
+        self.respond(core, tx, status, writer.finish());
     }
 
     pub fn on_timer(&mut self, core: &mut Core, timer: LegTimer) {
@@ -565,7 +580,7 @@ impl Leg {
         }
         for (_, purpose) in self.pending.drain(..) {
             if let Purpose::Carry { to, tx, request } = purpose {
-                core.say(self.id, LegEvent::Carried { to, tx, request: *request, status: 481 });
+                core.say(self.id, LegEvent::Carried { to, tx, request: *request, answer: Answer::bare(481) });
             }
         }
         core.say(self.id, LegEvent::Closed);

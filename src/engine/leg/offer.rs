@@ -195,8 +195,9 @@ impl Leg {
     }
 
     /// The partner has taken back what our re-INVITE carries: so do we.
-    pub fn withdraw(&mut self, core: &mut Core) {
+    pub fn withdraw(&mut self, core: &mut Core, reason: Option<Box<str>>) {
         if let Some(outgoing) = self.outgoing.as_mut().filter(|outgoing| outgoing.kind == Kind::Reoffer) {
+            self.reason = reason;
             outgoing.kind = Kind::Withdrawn;
             self.cancel_outgoing(core, Cause::Cancelled);
         }

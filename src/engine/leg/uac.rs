@@ -14,6 +14,7 @@ use crate::engine::dialog::Dialog;
 use crate::engine::flow::Flow;
 use crate::engine::invite::identity;
 use crate::engine::io::Output;
+use crate::engine::negotiate::LegSdp;
 use crate::engine::target;
 use crate::engine::transaction::{Draft, Owner};
 use crate::proto::sdp::Sdp;
@@ -23,6 +24,7 @@ use crate::proto::sip::method::Method;
 use crate::proto::sip::name::Name;
 use bytes::Bytes;
 use smallvec::SmallVec;
+use std::borrow::Cow;
 
 /// What a first INVITE says.
 #[derive(Clone, Debug)]
@@ -55,6 +57,14 @@ pub(super) struct Outgoing {
     /// The CANCEL waits for a provisional response.
     cancel: Option<Cause>,
     first: Option<Box<Invite>>,
+}
+
+/// A cancelled re-INVITE that nobody answered within 64·T1. An answer after that is still owed an ACK.
+pub(super) struct GivenUp {
+    cseq: u32,
+    /// It, and the description with its offer under way, until it is answered after all.
+    was: Option<(Box<Outgoing>, LegSdp)>,
+    ack: Option<Bytes>,
 }
 
 /// An early dialog of our first INVITE: one branch of the fork.
@@ -152,7 +162,7 @@ impl Leg {
     pub(super) fn cancel_outgoing(&mut self, core: &mut Core, cause: Cause) {
         let Some(outgoing) = &mut self.outgoing else { return };
         if outgoing.provisional {
-            core.tx.cancel(&mut core.io, outgoing.tx, &reason(cause));
+            core.tx.cancel(&mut core.io, outgoing.tx, &why(&self.reason, cause));
         } else {
             // RFC 3261 §9.1: not before a provisional response.
             outgoing.cancel = Some(cause);
@@ -167,7 +177,7 @@ impl Leg {
                 outgoing.provisional = true;
                 let (tx, first) = (outgoing.tx, outgoing.kind == Kind::First);
                 if let Some(cause) = outgoing.cancel.take() {
-                    core.tx.cancel(&mut core.io, tx, &reason(cause));
+                    core.tx.cancel(&mut core.io, tx, &why(&self.reason, cause));
                 } else if first && status > 100 && self.state == State::Outgoing {
                     self.on_progress(core, status, response);
                 }
@@ -353,6 +363,9 @@ impl Leg {
         }
         if outgoing.kind == Kind::Withdrawn && cause == Cause::RequestTimeout && outgoing.provisional {
             // RFC 3261 §9.1: 64·T1 after its CANCEL the INVITE counts as cancelled.
+            let cseq = outgoing.cseq;
+            let was = Some((outgoing, self.sdp.clone()));
+            self.given_up = Some(Box::new(GivenUp { cseq, was, ack: None }));
             self.exchange = Exchange::Idle;
             return self.sdp.rollback();
         }
@@ -399,6 +412,25 @@ impl Leg {
             }
             _ => core.say(self.id, LegEvent::Refreshed),
         }
+    }
+
+    /// A 2xx to an INVITE whose transaction has ended. When that was given up, the peer believes in what it offered: so do we,
+    /// and offer again what stands, unless something else has been said meanwhile.
+    pub fn on_stray_2xx(&mut self, core: &mut Core, response: &Message) {
+        let Ok(cseq) = response.cseq() else { return };
+        let can_offer = self.can_offer();
+        let Some(given_up) = self.given_up.as_mut().filter(|given_up| given_up.cseq == cseq.number) else { return };
+        if let Some(ack) = given_up.ack.clone() {
+            return core.io.out.push(Output::Send { flow: self.flow, bytes: ack, key: None });
+        }
+        let Some((outgoing, offered)) = given_up.was.take() else { return };
+        if can_offer && self.sdp.has_only_rolled_back(&offered) {
+            self.sdp = offered;
+            self.exchange = if outgoing.offered { Exchange::Ours } else { Exchange::Idle };
+            self.outgoing = Some(outgoing);
+            return self.on_reinvite_2xx(core, response);
+        }
+        self.acknowledge(core, (outgoing.tx, outgoing.cseq), None);
     }
 
     fn on_reinvite_refused(&mut self, core: &mut Core, status: u16) {
@@ -454,6 +486,9 @@ impl Leg {
         let bytes = finish(writer, sdp);
         core.io.trace_sent(self.call, self.id, &self.flow, &bytes);
         core.io.out.push(Output::Send { flow: self.flow, bytes: bytes.clone(), key: None });
+        if let Some(given_up) = self.given_up.as_mut().filter(|given_up| given_up.cseq == cseq) {
+            given_up.ack = Some(bytes.clone());
+        }
         core.tx.acknowledged(tx, &dialog.key.remote, bytes);
         self.late_ack = None;
     }
@@ -474,6 +509,14 @@ impl Leg {
             return;
         }
         say_goodbye(core, self.flow, stray, tx);
+    }
+}
+
+/// The Reason of our CANCEL: the caller's where it is the caller who gave up.
+fn why(given: &Option<Box<str>>, cause: Cause) -> Cow<'_, str> {
+    match given {
+        Some(given) if cause == Cause::Cancelled => Cow::Borrowed(given),
+        _ => Cow::Owned(reason(cause)),
     }
 }
 

@@ -164,6 +164,11 @@ impl LegSdp {
         }
     }
 
+    /// Whether nothing has been said since the offer under way in `offered` was rolled back.
+    pub fn has_only_rolled_back(&self, offered: &LegSdp) -> bool {
+        self.pending == Pending::Nothing && self.version == offered.version && self.generation == offered.generation
+    }
+
     /// The peer's last description, as it came.
     pub fn remote(&self) -> Option<&Sdp> {
         self.now.remote.as_ref()

@@ -18,6 +18,8 @@ use std::time::Duration;
 /// Longest contact URI and longest Path in all, bytes: with the other fields a registration stays below 4 KiB.
 const CONTACT_BYTES: usize = 2 * limits::TEXT_BYTES;
 const PATH_BYTES: usize = 4 * limits::TEXT_BYTES;
+/// Longest parameters of a contact we repeat, bytes.
+const PARAM_BYTES: usize = 2 * limits::TEXT_BYTES;
 
 pub(super) struct Request {
     pub asked: Asked,
@@ -39,6 +41,7 @@ pub(super) enum Asked {
 pub(super) struct Contact {
     pub key: Box<str>,
     uri: Box<str>,
+    params: Box<str>,
     q: u16,
     /// Seconds granted; zero removes.
     pub expires: u32,
@@ -105,6 +108,7 @@ impl Request {
             extension: extension.into(),
             key: contact.key.clone(),
             uri: contact.uri.clone(),
+            params: contact.params.clone(),
             q: contact.q,
             flow,
             expires: now.wall + Duration::from_secs(u64::from(contact.expires)),
@@ -126,7 +130,10 @@ impl Contact {
         limits: &RegistrationLimits,
     ) -> Result<Contact, Refused> {
         if !address.uri.is_sip() {
-            return Err(Refused::new(400, "Unsupported Contact Scheme"));
+            // Not 416, which speaks of the Request-URI (RFC 3261 §21.4.14).
+            let text = "399 strowger \"calls can be sent to sip: contacts only, not to a tel: number or a page\"";
+            let headers = vec![("Warning", text.to_owned())];
+            return Err(Refused { headers, ..Refused::new(400, "Unsupported Contact Scheme") });
         }
         let uri = std::str::from_utf8(address.uri.raw).map_err(|_| Refused::new(400, "Bad Contact"))?;
         if uri.len() > CONTACT_BYTES {
@@ -140,6 +147,7 @@ impl Contact {
         Ok(Contact {
             key: key(address, is_only),
             uri: uri.into(),
+            params: params(address),
             q: address.q().unwrap_or(1000),
             expires: asked.min(limits.max_expires),
         })
@@ -159,6 +167,28 @@ fn key(address: &Address<'_>, is_only: bool) -> Box<str> {
         (Some(instance), None) if is_only => text(&instance, limits::TEXT_BYTES),
         _ => address.uri.comparable().into(),
     }
+}
+
+/// The parameters an answer repeats; what goes beyond `PARAM_BYTES` or is not UTF-8 is left out.
+fn params(address: &Address<'_>) -> Box<str> {
+    let mut kept = String::new();
+    for param in address.params.iter() {
+        if param.name.eq_ignore_ascii_case(b"q") || param.name.eq_ignore_ascii_case(b"expires") {
+            continue;
+        }
+        let value = param.value.map(unfold);
+        let (Ok(name), Ok(value)) =
+            (std::str::from_utf8(param.name), value.as_deref().map(std::str::from_utf8).transpose())
+        else {
+            continue;
+        };
+        if kept.len() + name.len() + value.map_or(0, str::len) + 2 > PARAM_BYTES {
+            continue;
+        }
+        kept.extend([";", name]);
+        kept.extend(value.iter().flat_map(|value| ["=", value]));
+    }
+    kept.into()
 }
 
 /// At most `limit` bytes of `bytes` on one line; what is not UTF-8 becomes U+FFFD.

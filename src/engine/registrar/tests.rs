@@ -128,6 +128,20 @@ fn a_fetch_changes_nothing() {
 }
 
 #[test]
+fn a_phone_knows_its_contact_by_the_parameters_it_gave_it() {
+    let mut office = Office::new();
+    let given = ";+sip.instance=\"<urn:uuid:f81d4fae>\";reg-id=1;+sip.rendering=\"no, really\";flag";
+    let first = request(1, &format!("Contact: <{A}>{given};Q=0.5;Expires=60\r\n"));
+    office.register(0, &first, udp(5060));
+    assert_eq!(office.answer(0, &first), [format!("Contact: <{A}>{given};q=0.500;expires=60")]);
+    let (long, fits) = ("x".repeat(600), "y".repeat(505));
+    office.register(0, &request(2, &format!("Contact: <{A}>{given};expires=0\r\n")), udp(5060));
+    let second = request(3, &format!("Contact: <{B}>;a={long};b=\"1\r\n 2\";c={fits};d\r\n"));
+    office.register(0, &second, udp(5060));
+    assert_eq!(office.answer(0, &second), [format!("Contact: <{B}>;b=\"1 2\";d;expires=3600")], "as many as fit");
+}
+
+#[test]
 fn expiry_has_bounds() {
     let mut office = Office::new();
     let brief =

@@ -179,7 +179,7 @@ impl Transactions {
     }
 
     pub(super) fn response(&mut self, io: &mut Io, flow: Flow, message: Message) -> Happening {
-        let Some(id) = self.match_client(&flow, &message) else { return Happening::Nothing };
+        let Some(id) = self.match_client(&flow, &message) else { return stray(flow, message) };
         let Some(client) = self.clients.get_mut(&id) else { return Happening::Nothing };
         let status = message.status().unwrap_or(0);
         let owner = client.owner;
@@ -332,6 +332,14 @@ impl Draft {
     pub fn split(self) -> ((TransactionId, [u8; 12]), Writer) {
         ((self.id, self.secret), self.writer)
     }
+}
+
+fn stray(flow: Flow, message: Message) -> Happening {
+    let is_2xx = message.status().is_some_and(|status| (200..300).contains(&status));
+    if is_2xx && message.cseq().is_ok_and(|cseq| cseq.method == Method::Invite) {
+        return Happening::Stray { flow, message };
+    }
+    Happening::Nothing
 }
 
 /// A request that shares the INVITE's branch: its CANCEL (RFC 3261 §9.1) or the ACK of a failure (§17.1.1.3).

@@ -48,6 +48,8 @@ pub enum Happening {
     Ack { flow: Flow, message: Message },
     /// A response to a request of ours; each but a repeated 2xx to INVITE once.
     Response { tx: TransactionId, owner: Owner, flow: Flow, message: Message },
+    /// A 2xx to an INVITE of ours that is forgotten, or to nothing of ours.
+    Stray { flow: Flow, message: Message },
     /// A request of ours will get no answer.
     GaveUp { tx: TransactionId, owner: Owner, cause: Cause },
     /// Absorbed.

@@ -1,8 +1,8 @@
 //! Where everything is in a message: one pass over the bytes, 8 bytes for each header field, no allocation for usual
 //! messages.
 //!
-//! The pass fails only on bytes nobody could answer (no SIP start line, too long, too many fields). The first fault of a
-//! message that can still be read is kept as `flaw`, for `Message::validate`.
+//! The pass fails only on bytes nobody could answer (no SIP start line, too long). The first fault of a message that can still
+//! be read is kept as `flaw`, for `Message::validate`. Fields beyond `limits::HEADERS` are not indexed; that is a flaw.
 
 use super::error::{ParseError, Problem};
 use super::lex;
@@ -97,7 +97,7 @@ impl Index {
         let start = start_line(bytes, first, line.end, &mut flaw)?;
         let mut index =
             Index { start, fields: SmallVec::new(), present: 0, body: 0, end: 0, content_length: None, flaw };
-        let body = index.scan_fields(bytes, line.next)?;
+        let body = index.scan_fields(bytes, line.next);
         index.body = body as u16;
         index.end = index.body;
         Ok(index)
@@ -114,32 +114,31 @@ impl Index {
     }
 
     /// Reads header lines from `at`; returns where the body starts.
-    fn scan_fields(&mut self, bytes: &[u8], mut at: usize) -> Result<usize, ParseError> {
+    fn scan_fields(&mut self, bytes: &[u8], mut at: usize) -> usize {
         while at < bytes.len() {
             let line = Line::at(bytes, at);
             if line.end == at {
-                return Ok(line.next);
+                return line.next;
             }
             let (end, next) = unfolded_end(bytes, line);
-            self.field(bytes, at, end)?;
+            self.field(bytes, at, end);
             at = next;
         }
         // Some phones leave the blank line out when there is no body; a datagram that ends in mid-line was cut.
         if !bytes.ends_with(b"\n") {
             self.note(Problem::Unterminated.at(bytes.len()));
         }
-        Ok(bytes.len())
+        bytes.len()
     }
 
-    fn field(&mut self, bytes: &[u8], start: usize, end: usize) -> Result<(), ParseError> {
+    fn field(&mut self, bytes: &[u8], start: usize, end: usize) {
         let name_end = lex::skip_token(bytes, start);
         let colon = if bytes.get(name_end) == Some(&b':') { name_end } else { lex::skip_space(bytes, name_end) };
         if name_end == start || colon >= end || bytes[colon] != b':' {
-            self.note(Problem::HeaderLine.at(start));
-            return Ok(());
+            return self.note(Problem::HeaderLine.at(start));
         }
         if self.fields.len() == limits::HEADERS {
-            return Err(Problem::TooManyHeaders.at(start));
+            return self.note(Problem::TooManyHeaders.at(start));
         }
         let mut value = colon + 1;
         while value < end && lex::is_space(bytes[value]) {
@@ -155,7 +154,6 @@ impl Index {
         }
         self.present |= name.bit();
         self.fields.push(Field { start: start as u16, value: value as u16, end: value_end as u16, name });
-        Ok(())
     }
 
     fn content_length(&mut self, value: &[u8], at: usize) {

@@ -63,6 +63,7 @@ impl Message {
         self.check().map_err(|e| {
             let (status, phrase) = match e.problem {
                 Problem::Version => (505, "Version Not Supported"),
+                Problem::TooManyHeaders => (513, e.problem.text()),
                 problem => (400, problem.text()),
             };
             let answerable = self.is_request() && self.method() != Method::Ack && self.index.has(Name::Via);

@@ -93,9 +93,7 @@ fn digest_secrets_are_those_of_rfc_7616() {
 
 #[test]
 fn refusals_have_the_documented_texts() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (_dir, store) = office();
     let add = |extension| block_on(store.add_extension(DEFAULT_TENANT, &extension)).unwrap_err().to_string();
     assert_eq!(add(new("1001", "Twin", "longenough")), "Extension already exists");
     assert_eq!(add(new("1002", "", "longenough")), "Missing required fields");
@@ -124,9 +122,7 @@ fn an_update_keeps_what_it_does_not_name() {
 
 #[test]
 fn a_new_password_ends_registrations_and_another_extensions_stay() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (_dir, store) = office();
     add_extension(&store, "1002");
     let mut session = Session::start(&store, WriterConfig::default());
     assert!(session.record([bind("1001", "a", 1), bind("1002", "b", 1)]));
@@ -157,9 +153,7 @@ fn a_running_daemon_notices_what_another_process_changed() {
 
 #[test]
 fn a_refused_change_is_no_change() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (_dir, store) = office();
     let before = block_on(store.directory_version()).unwrap();
     block_on(store.add_extension(DEFAULT_TENANT, &new("1001", "Twin", "longenough"))).unwrap_err();
     let change = TenantChange { domains: Some(vec!["ok.example".into(), "not a host".into()]), time_zone: None };
@@ -256,6 +250,61 @@ fn a_sealed_password_opens_only_in_its_place_and_with_its_key() {
         assert!(key.open(DEFAULT_TENANT, "1001", &damaged).is_err(), "byte {at}");
         assert!(key.open(DEFAULT_TENANT, "1001", &sealed[..at]).is_err());
     }
+}
+
+#[test]
+fn a_database_of_a_newer_version_is_left_alone_and_says_whose_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let write = |sql: &'static str| block_on(sqlx::query(sql).execute(store.pool())).unwrap();
+    let try_open = || block_on(Store::open(dir.path())).map(drop).unwrap_err().to_string();
+    write(
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+           VALUES (99, 'to come', 1, x'00', 0)",
+    );
+    let said = try_open();
+    let ours = env!("CARGO_PKG_VERSION");
+    assert!(
+        said.contains("to form 99 by a newer version") && said.contains(&format!("this is Strowger {ours}")),
+        "{said}"
+    );
+    write("UPDATE meta SET value = 3000002000001 WHERE key = 'software'");
+    let said = try_open();
+    assert!(said.contains("by Strowger 3.2.1") && said.contains("backup"), "{said}");
+    write("DELETE FROM _sqlx_migrations WHERE version = 99");
+    drop(open(dir.path()));
+}
+
+#[test]
+fn a_lost_key_is_told_until_it_is_back_or_no_longer_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(KEY_FILE);
+    let store = open(dir.path());
+    for number in ["1001", "1002", "1003", "1004"] {
+        add_extension(&store, number);
+    }
+    assert_eq!(block_on(store.other_seals()).unwrap(), None);
+    let saved = std::fs::read(&file).unwrap();
+
+    std::fs::remove_file(&file).unwrap();
+    let said = block_on(open(dir.path()).other_seals()).unwrap().unwrap();
+    assert!(said.contains("4 extensions (1001, 1002, 1003, …)") && said.contains("just been made anew"), "{said}");
+    assert!(said.contains("secret.key") && said.contains("strowger extensions passwd"), "{said}");
+    let store = open(dir.path());
+    let again = block_on(store.other_seals()).unwrap().unwrap();
+    assert!(!again.contains("made anew"), "{again}");
+    assert_eq!(block_on(store.extensions(DEFAULT_TENANT)).unwrap().len(), 4, "and all else works");
+
+    let change = ExtensionChange { password: Some("battery staple".into()), ..ExtensionChange::default() };
+    for number in ["1001", "1002", "1003"] {
+        block_on(store.update_extension(DEFAULT_TENANT, number, &change)).unwrap();
+    }
+    assert!(block_on(store.other_seals()).unwrap().unwrap().contains("1 extension (1004)"));
+    block_on(store.update_extension(DEFAULT_TENANT, "1004", &change)).unwrap();
+    assert_eq!(block_on(store.other_seals()).unwrap(), None);
+
+    std::fs::write(&file, saved).unwrap();
+    assert!(block_on(open(dir.path()).other_seals()).unwrap().unwrap().contains("4 extensions"));
 }
 
 #[test]

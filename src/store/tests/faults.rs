@@ -25,9 +25,7 @@ impl Locker {
 
 #[test]
 fn a_locked_database_delays_no_registration() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (_dir, store) = office();
     let mut session = Session::start(&store, WriterConfig::default());
     assert!(session.record([bind("1001", "first", 1)]));
     let locker = Locker::lock(&store);
@@ -47,9 +45,7 @@ fn a_locked_database_delays_no_registration() {
 
 #[test]
 fn what_the_database_never_took_is_there_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (_dir, store) = office();
     let mut session = Session::start(&store, WriterConfig::default());
     let locker = Locker::lock(&store);
     assert!(session.record([bind("1001", "a", 1), start("call-1-1"), end("call-1-1"), start("call-1-2")]));
@@ -86,9 +82,7 @@ fn a_call_cut_off_by_a_restart_ends_with_the_last_sign_of_life() {
 
 #[test]
 fn the_same_journal_replayed_again_changes_nothing() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (dir, store) = office();
     let mut session = Session::start(&store, WriterConfig::default());
     let locker = Locker::lock(&store);
     let gone = RecordBody::Unbound { tenant: DEFAULT_TENANT, extension: "1001".into(), key: "b".into() };
@@ -117,9 +111,7 @@ fn the_same_journal_replayed_again_changes_nothing() {
 
 #[test]
 fn a_torn_tail_is_cut_off_and_the_journal_goes_on() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (dir, store) = office();
     let mut session = Session::start(&store, WriterConfig::default());
     let locker = Locker::lock(&store);
     assert!(session.record([bind("1001", "a", 1), bind("1001", "b", 1)]));
@@ -141,9 +133,7 @@ fn a_torn_tail_is_cut_off_and_the_journal_goes_on() {
 
 #[test]
 fn when_journal_and_database_refuse_calls_are_refused_until_one_works_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (_dir, store) = office();
     let config =
         WriterConfig { group: Duration::ZERO, segment_bytes: 8 << 10, journal_bytes: 32 << 10, ..Default::default() };
     let mut session = Session::start(&store, config);
@@ -177,9 +167,7 @@ fn when_journal_and_database_refuse_calls_are_refused_until_one_works_again() {
 
 #[test]
 fn more_than_the_queue_holds_is_refused_and_every_registration_has_its_answer() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (_dir, store) = office();
     // After its first write the journal thread waits so long for more that the queue overflows.
     let config = WriterConfig { queue: 100, group: Duration::from_millis(300), ..Default::default() };
     let mut session = Session::start(&store, config);
@@ -314,9 +302,7 @@ fn when_only_the_journals_disk_is_full_the_database_takes_the_records() {
 
 #[test]
 fn with_fdatasync_records_are_kept_all_the_same() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (_dir, store) = office();
     let mut session = Session::start(&store, WriterConfig { fdatasync: true, ..Default::default() });
     for n in 0..20 {
         assert!(session.record([bind("1001", &n.to_string(), n)]));

@@ -51,12 +51,21 @@ fn add_extension(store: &Store, number: &str) {
     block_on(store.add_extension(DEFAULT_TENANT, &new)).unwrap();
 }
 
+/// A store with extension 1001; the directory lives as long as what is returned.
+fn office() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    add_extension(&store, "1001");
+    (dir, store)
+}
+
 fn binding(extension: &str, key: &str, cseq: u32) -> Binding {
     Binding {
         tenant: DEFAULT_TENANT,
         extension: extension.into(),
         key: key.into(),
         uri: format!("sip:{extension}@192.0.2.7:5062;transport=udp").into(),
+        params: ";+sip.instance=\"<urn:uuid:f81d4fae>\";reg-id=1".into(),
         q: 700,
         flow: Flow {
             listener: ListenerId(0),

@@ -13,6 +13,7 @@ fn every_record_reads_back_as_it_was_written() {
     tcp.flow.remote = "[fe80::1%3]:65535".parse().unwrap();
     tcp.user_agent = "Größe \u{0} \u{1F4DE}".into();
     tcp.path = [].into();
+    tcp.params = "".into();
     tcp.expires = Timestamp(i64::MAX);
     tcp.registered_at = Timestamp(i64::MIN);
     let mut unanswered = cdr("call-1-2");
@@ -42,9 +43,7 @@ fn every_record_reads_back_as_it_was_written() {
 
 #[test]
 fn a_binding_comes_back_after_a_restart_as_it_was() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (dir, store) = office();
     let mut v6 = binding("1001", "tcp", 9);
     v6.flow.transport = Transport::Tls;
     v6.flow.local = "2001:db8::1".parse().unwrap();
@@ -60,9 +59,7 @@ fn a_binding_comes_back_after_a_restart_as_it_was() {
 
 #[test]
 fn of_one_contact_the_last_record_counts() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (_dir, store) = office();
     let gone = |key: &str| RecordBody::Unbound { tenant: DEFAULT_TENANT, extension: "1001".into(), key: key.into() };
     let mut session = Session::start(&store, WriterConfig::default());
     assert!(session.record([bind("1001", "a", 1), bind("1001", "b", 1), bind("1001", "c", 1)]));
@@ -83,9 +80,7 @@ fn of_one_contact_the_last_record_counts() {
 
 #[test]
 fn expired_contacts_and_those_of_removed_extensions_do_not_come_back() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open(dir.path());
-    add_extension(&store, "1001");
+    let (_dir, store) = office();
     let mut session = Session::start(&store, WriterConfig::default());
     assert!(session.record([bind("1001", "a", 1), bind("1666", "nobody", 1)]));
     session.writer.close();
