@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use strowger::node;
-use strowger::node::admin::{self, ExtensionCommand, TenantCommand};
+use strowger::node::admin::{self, BanCommand, ExtensionCommand, TenantCommand};
 use strowger::node::config::{self, Config, ConfigError, Overrides};
 
 /// Strowger, an office telephone exchange.
@@ -32,7 +32,7 @@ struct Settings {
     /// Where database, journal and secret.key are.
     #[arg(long, value_name = "DIR", env = "STROWGER_DATA_DIR", global = true)]
     data_dir: Option<PathBuf>,
-    /// Where phones reach us, as udp:ADDRESS:PORT or tcp:ADDRESS:PORT; may be given several times. Port 0 takes a free one.
+    /// Where phones reach us, as udp:ADDRESS:PORT, tcp:… or tls:…; may be given several times. Port 0 takes a free one.
     #[arg(long, value_name = "LISTENER", env = "STROWGER_SIP_LISTEN", value_delimiter = ',', global = true)]
     sip_listen: Vec<String>,
     /// Where the REST API listens.
@@ -56,6 +56,11 @@ enum Command {
         tenant: String,
         #[command(subcommand)]
         command: Extensions,
+    },
+    /// Show and end bans, and ban somebody. A running daemon follows within about a second.
+    Bans {
+        #[command(subcommand)]
+        command: Bans,
     },
     /// List and add tenants: organisations with extensions and SIP domains of their own.
     Tenants {
@@ -91,6 +96,30 @@ enum Extensions {
     },
     /// Remove an extension. Its phones are logged out; running calls go on.
     Remove { number: String },
+}
+
+#[derive(Subcommand)]
+enum Bans {
+    /// Show who is banned, until when and why.
+    List,
+    /// Ban an address (IPv6: its /64), also one a phone is registered from.
+    Add {
+        source: String,
+        /// Ban this user there, and nobody else.
+        #[arg(long)]
+        user: Option<String>,
+        /// How long, seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 300, value_parser = clap::value_parser!(u32).range(1..))]
+        r#for: u32,
+    },
+    /// End the bans of an address, of one user there, or all.
+    #[command(visible_alias = "remove")]
+    Clear {
+        source: Option<String>,
+        /// End the ban of this user alone.
+        #[arg(long)]
+        user: Option<String>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -154,6 +183,7 @@ fn act(cli: Cli) -> Result<ExitCode> {
             println!("The configuration is valid.");
         }
         Command::Extensions { tenant, command } => extensions(&config, &tenant, command)?,
+        Command::Bans { command } => bans(&config, command)?,
         Command::Tenants { command } => tenants(&config, command)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -178,6 +208,15 @@ fn extensions(config: &Config, tenant: &str, command: Extensions) -> Result<()> 
         Extensions::Remove { number } => ExtensionCommand::Remove { number },
     };
     admin::extensions(&config.data_dir, tenant, command)
+}
+
+fn bans(config: &Config, command: Bans) -> Result<()> {
+    let command = match command {
+        Bans::List => BanCommand::List,
+        Bans::Add { source, user, r#for } => BanCommand::Add { source, user, seconds: r#for },
+        Bans::Clear { source, user } => BanCommand::Clear { source, user },
+    };
+    admin::bans(&config.data_dir, command)
 }
 
 fn tenants(config: &Config, command: Tenants) -> Result<()> {

@@ -80,6 +80,12 @@ impl Dial {
             self.state = State::Waiting { looks: looks - 1 };
             return Next::Stay;
         }
+        if legs.is_empty() && cx.sips {
+            let text = format!("{dialled}: no phone is registered over TLS, and the caller dialled a sips: address");
+            cx.decide(text.as_str());
+            cx.ask(Action::Explain(text.into()));
+            return Next::Finish(Cause::NotRegistered);
+        }
         if legs.is_empty() {
             cx.decide(format!("{dialled}: no phone is registered"));
             return Next::Finish(Cause::NotRegistered);

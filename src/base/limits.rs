@@ -40,8 +40,24 @@ pub const TRACE_BYTES: usize = 16 * 1024;
 pub const TRACE_TOTAL_BYTES: usize = 256 * 1024 * 1024;
 /// Requests of one leg waiting for their turn (re-INVITEs after glare, INFOs).
 pub const LEG_BACKLOG: usize = 16;
-/// TCP connections at once, unless configured otherwise.
+/// Connections of phones (TCP, TLS) at once, unless configured otherwise.
 pub const CONNECTIONS: usize = 20_000;
+/// TLS handshakes under way; more wait for their turn.
+pub const HANDSHAKES: usize = 1_024;
+/// Of these, of one source.
+pub const HANDSHAKES_OF_ONE: usize = 128;
+/// Connections that may hold more than `HALF_BYTES` of a message that is not whole; above it such are closed.
+pub const LONG_HALVES: usize = 1_024;
+/// How much of a message that is not whole any connection may hold, bytes.
+pub const HALF_BYTES: usize = 8 * 1024;
+/// Sources of SIP messages the guard remembers: more than `BINDINGS`, so that registered phones crowd nobody out.
+pub const GUARD_SOURCES: usize = 131_072;
+/// Sources whose failed log-ins are counted; a failure counts only from an address that has answered our challenge.
+pub const GUARD_FAILURES: usize = 16_384;
+/// Users of one source whose failed log-ins are counted.
+pub const GUARD_USERS: usize = 32;
+/// Bans at once; beyond it the one that ends first gives way.
+pub const GUARD_BANS: usize = 10_000;
 /// Packets a second one RTP port takes from its peer; a flood, or a loop of calls through ourselves, ends here.
 pub const PORT_PACKETS: u32 = 5_000;
 /// HTTP connections at once; more wait.

@@ -108,6 +108,8 @@ pub struct Cx<'a> {
     /// What it dialled.
     pub dialled: &'a str,
     pub caller: LegId,
+    /// The caller dialled a `sips:` URI: `contacts` are those on TLS.
+    pub sips: bool,
     pub contacts: &'a dyn Contacts,
     pub(super) next_leg: &'a mut u64,
     pub(super) actions: Vec<Action>,

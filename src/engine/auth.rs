@@ -19,6 +19,7 @@ use crate::proto::sip::name::Name;
 use crate::proto::sip::uri::Uri;
 use crate::proto::sip::writer::Writer;
 use sha2::{Digest as _, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -41,7 +42,7 @@ pub struct Auth {
 pub enum Verdict {
     /// The request comes from this extension.
     Ok(Arc<Extension>),
-    /// To be answered with 401; `stale` tells the phone that its password is right and its nonce is not.
+    /// To be answered with 401; `stale` tells the phone that its nonce is to blame, and to try once more with the new one.
     Challenge { stale: bool, why: Why },
     /// To be answered with 400.
     Malformed,
@@ -58,9 +59,10 @@ pub enum Why {
     UnknownUser,
     /// The same, for a user there is.
     WrongPassword,
-    /// Wrong credentials for a nonce we did not give to that address.
+    /// A nonce that is made up, was given to another address, or is from before our start. Whether the credentials are
+    /// right is not looked at.
     ForeignNonce,
-    /// Right credentials, but the nonce has run out, was given to another address, or is from before our start.
+    /// Right credentials, but the nonce has run out.
     NonceExpired,
     /// Right credentials whose `nc` was seen before.
     Replayed,
@@ -116,17 +118,17 @@ impl Auth {
             Err(CredentialsError::Syntax(_)) => return Verdict::Malformed,
             Err(_) => return challenge(Why::NotOffered),
         };
+        let nonce = self.recognise(now.mono, credentials.nonce, flow.remote.ip());
+        if matches!(nonce, Nonce::Foreign) {
+            // Before the password is looked at: an answer that depended on it would let one guess without being counted.
+            return Verdict::Challenge { stale: true, why: Why::ForeignNonce };
+        }
         let extension = std::str::from_utf8(&credentials.username).ok().and_then(|user| tenant.extension(user));
         let secret = extension.map_or(&self.nobody, |extension| &extension.secret);
         let ha1 = Ha1 { md5: &secret.md5, sha256: &secret.sha256 };
         let right = credentials.is_right(request.method().as_bytes(), &ha1);
-        let nonce = self.recognise(now.mono, credentials.nonce, flow.remote.ip());
         let Some(extension) = extension.filter(|_| right) else {
-            return challenge(match (nonce, extension) {
-                (Nonce::Foreign, _) => Why::ForeignNonce,
-                (_, None) => Why::UnknownUser,
-                (_, Some(_)) => Why::WrongPassword,
-            });
+            return challenge(if extension.is_some() { Why::WrongPassword } else { Why::UnknownUser });
         };
         let Nonce::Fresh(issued) = nonce else {
             return Verdict::Challenge { stale: true, why: Why::NonceExpired };
@@ -158,6 +160,12 @@ impl Auth {
             }
         }
         fault.map_or(Ok(None), Err)
+    }
+
+    /// The user that a request's credentials for our realm name.
+    pub fn claimed(&self, request: &Message, tenant: &Tenant) -> Option<Box<str>> {
+        let credentials = self.credentials(request, tenant).ok()??;
+        Some(user_text(&credentials).into())
     }
 
     /// Adds a WWW-Authenticate field for each algorithm, the preferred one first, with one new nonce.
@@ -260,6 +268,12 @@ impl Window {
         }
         fresh
     }
+}
+
+/// The user of credentials as it is shown and counted: what is too long for a number is cut.
+pub fn user_text<'c>(credentials: &'c Credentials<'_>) -> Cow<'c, str> {
+    let user = &*credentials.username;
+    String::from_utf8_lossy(&user[..user.len().min(limits::NUMBER_BYTES)])
 }
 
 /// Whether the credentials were made for this Request-URI. Phones and NAT gateways change hosts, ports and parameters

@@ -222,15 +222,15 @@ fn an_unknown_user_and_a_wrong_password_are_told_the_same() {
 }
 
 #[test]
-fn a_guess_on_a_nonce_of_ours_to_somebody_else_counts_for_nobody() {
+fn a_guess_on_a_nonce_that_is_not_ones_own_counts_for_nobody_and_learns_nothing() {
     let mut auth = auth();
-    let nonce = nonce(&mut auth, at(1), &flow("203.0.113.1:5060"));
-    let guess = Phone { password: "guess", ..PHONE }.send(&mut auth, at(1), PHONE.uri, &nonce, 1);
-    assert_eq!(guess, refused(false, Why::ForeignNonce));
-    for made_up in ["", "x", "0000000000000001000000000000000", &"f".repeat(32), &"f".repeat(48), &"\u{e9}".repeat(16)]
-    {
-        let guess = Phone { password: "guess", ..PHONE }.send(&mut auth, at(1), PHONE.uri, made_up, 1);
-        assert_eq!(guess, refused(false, Why::ForeignNonce), "{made_up}");
+    let others = nonce(&mut auth, at(1), &flow("203.0.113.1:5060"));
+    let made_up = ["", "x", "0000000000000001000000000000000", &"f".repeat(32), &"f".repeat(48), &"\u{e9}".repeat(16)];
+    for nonce in made_up.into_iter().chain([others.as_str()]) {
+        for phone in [PHONE, Phone { password: "guess", ..PHONE }, Phone { user: "9999", ..PHONE }] {
+            let verdict = phone.send(&mut auth, at(1), PHONE.uri, nonce, 1);
+            assert_eq!(verdict, refused(true, Why::ForeignNonce), "{nonce}");
+        }
     }
 }
 
@@ -244,9 +244,9 @@ fn a_nonce_runs_out_and_the_phone_is_told_that_only_the_nonce_is_wrong() {
     assert_eq!(guess, refused(false, Why::WrongPassword));
     // Given to another address, or by another run of the daemon.
     let moved = Phone { flow: flow("203.0.113.1:5060"), ..PHONE };
-    assert_eq!(moved.send(&mut auth, at(20), PHONE.uri, &nonce, 3), refused(true, Why::NonceExpired));
+    assert_eq!(moved.send(&mut auth, at(20), PHONE.uri, &nonce, 3), refused(true, Why::ForeignNonce));
     let mut restarted = Auth::new(&mut Rng::new([8; 32]), AuthConfig::default());
-    assert_eq!(PHONE.send(&mut restarted, at(20), PHONE.uri, &nonce, 3), refused(true, Why::NonceExpired));
+    assert_eq!(PHONE.send(&mut restarted, at(20), PHONE.uri, &nonce, 3), refused(true, Why::ForeignNonce));
     // A new port of the same address is the same phone behind a NAT.
     let rebound = Phone { flow: flow("198.51.100.7:61000"), ..PHONE };
     assert!(is_ok(rebound.send(&mut auth, at(20), PHONE.uri, &nonce, 3)));

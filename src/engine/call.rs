@@ -35,6 +35,8 @@ pub struct Call {
     /// What the refusal says in its Reason header.
     pub explanation: Option<Box<str>>,
     pub max_forwards: u8,
+    /// The caller dialled a `sips:` URI: only phones on TLS may be called.
+    pub sips: bool,
     /// Alert-Info, Call-Info and the like, carried to the called phones.
     pub carried: Vec<(&'static str, Box<str>)>,
     user_agent: Box<str>,
@@ -67,6 +69,7 @@ impl Call {
             state: CallState::Calling,
             explanation: None,
             max_forwards: party.max_forwards,
+            sips: party.sips,
             carried: party.carried,
             user_agent: party.user_agent,
             started: now,
@@ -162,5 +165,6 @@ pub struct Party {
     pub dialled: Arc<str>,
     pub user_agent: Box<str>,
     pub max_forwards: u8,
+    pub sips: bool,
     pub carried: Vec<(&'static str, Box<str>)>,
 }

@@ -187,11 +187,14 @@ impl Io {
         }
     }
 
-    /// Our Contact towards a peer of this flow, without angle brackets.
-    pub fn our_contact(&self, flow: &Flow, user: &str) -> String {
+    /// Our Contact towards a peer of this flow, without angle brackets. `sips`: the peer's is a `sips:` dialog.
+    pub fn our_contact(&self, flow: &Flow, sips: bool, user: &str) -> String {
         let address = self.our_address(flow);
         let at = if user.is_empty() { "" } else { "@" };
-        if flow.transport.is_reliable() {
+        if sips && flow.transport.is_secure() {
+            // RFC 5630 §3.1.3: the scheme says it all, and `transport=tls` is not for it.
+            format!("sips:{user}{at}{address}")
+        } else if flow.transport.is_reliable() {
             format!("sip:{user}{at}{address};transport={}", flow.transport.param())
         } else {
             format!("sip:{user}{at}{address}")

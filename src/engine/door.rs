@@ -3,7 +3,7 @@
 //! (CONTRACTS: "SIP: every request from outside is authenticated").
 
 use super::Engine;
-use super::auth::Verdict;
+use super::auth::{Verdict, Why};
 use super::waiting::{Registration, Waiting};
 use crate::base::cause::Cause;
 use crate::base::ids::{ConnectionId, LegId, RecordSeq, TenantId, TransactionId};
@@ -13,6 +13,7 @@ use crate::directory::{Directory, Extension, Tenant};
 use crate::engine::dialog::DialogKey;
 use crate::engine::event::EventBody;
 use crate::engine::flow::{Flow, Transport};
+use crate::engine::io::{Output, Suspect, Suspicion};
 use crate::engine::leg::{ALLOW, Leg, say_goodbye};
 use crate::engine::record::{Binding, RecordBody};
 use crate::engine::target;
@@ -50,7 +51,12 @@ impl Engine {
             flow.remote,
         );
         let bytes = writer.finish();
-        self.core.io.out.push(crate::engine::io::Output::Send { flow: *flow, bytes, key: None });
+        self.core.io.out.push(Output::Send { flow: *flow, bytes, key: None });
+        self.suspect(flow, Suspicion::Malformed);
+    }
+
+    fn suspect(&mut self, flow: &Flow, what: Suspicion) {
+        self.core.io.out.push(Output::Suspect(Suspect { from: flow.remote.ip(), what }));
     }
 
     pub(super) fn on_request(&mut self, tx: TransactionId, flow: Flow, request: &Message) {
@@ -91,6 +97,7 @@ impl Engine {
         }
         let scheme = Uri::parse(request.request_uri()).map(|uri| uri.scheme);
         match scheme {
+            Ok(Scheme::Sips) if !flow.transport.is_secure() => return Some(416),
             Ok(Scheme::Sip | Scheme::Sips | Scheme::Tel) => {}
             Ok(_) => return Some(416),
             Err(_) => return Some(400),
@@ -126,8 +133,16 @@ impl Engine {
     ) -> Option<Arc<Extension>> {
         let stale = match self.auth.check(self.core.io.now, request, flow, tenant) {
             Verdict::Ok(extension) => return Some(extension),
-            Verdict::Challenge { stale, .. } => stale,
+            Verdict::Challenge { stale, why } => {
+                if matches!(why, Why::UnknownUser | Why::WrongPassword)
+                    && let Some(user) = self.auth.claimed(request, tenant)
+                {
+                    self.suspect(flow, Suspicion::LogIn { user });
+                }
+                stale
+            }
             Verdict::Malformed => {
+                self.suspect(flow, Suspicion::Malformed);
                 self.core.refuse(tx, request, flow, 400);
                 return None;
             }

@@ -8,14 +8,16 @@ use std::net::{IpAddr, SocketAddr};
 pub enum Transport {
     Udp,
     Tcp,
+    Tls,
 }
 
 impl Transport {
-    /// As written in a Via: `UDP`, `TCP`.
+    /// As written in a Via: `UDP`, `TCP`, `TLS`.
     pub fn via(self) -> &'static str {
         match self {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
         }
     }
 
@@ -24,12 +26,18 @@ impl Transport {
         match self {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
         }
     }
 
     /// Reliable transports retransmit nothing (RFC 3261 §17).
     pub fn is_reliable(self) -> bool {
         self != Transport::Udp
+    }
+
+    /// Whether a `sips:` request may travel over it (RFC 3261 §26.2.2).
+    pub fn is_secure(self) -> bool {
+        self == Transport::Tls
     }
 }
 

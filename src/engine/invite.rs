@@ -15,6 +15,7 @@ use crate::engine::flow::Flow;
 use crate::engine::leg::{Invite, Leg};
 use crate::engine::record::{Binding, RecordBody};
 use crate::engine::registrar::Registrar;
+use crate::engine::target;
 use crate::engine::waiting::Waiting;
 use crate::proto::sdp::Sdp;
 use crate::proto::sip::message::Message;
@@ -61,6 +62,7 @@ impl Engine {
             dialled: dialled.into(),
             user_agent: text(request.header(Name::UserAgent).unwrap_or_default()),
             max_forwards: request.max_forwards().unwrap_or(70),
+            sips: target::is_sips(request.request_uri()),
             carried: carried(request),
         };
         let epoch = self.core.io.config.epoch;
@@ -121,13 +123,15 @@ impl Engine {
         };
         let tenant = call.tenant.clone();
         let (from, dialled, caller) = (call.from.clone(), call.to.clone(), call.caller);
-        let view = Registered { registrar: &self.registrar, io: &self.core.io };
+        let sips = call.sips;
+        let view = Registered { registrar: &self.registrar, io: &self.core.io, sips };
         let mut cx = Cx {
             config: &self.core.io.config,
             tenant: &tenant,
             from: &from,
             dialled: &dialled,
             caller,
+            sips,
             contacts: &view,
             next_leg: &mut self.next_leg,
             actions: Vec::new(),
@@ -323,15 +327,19 @@ impl Engine {
 struct Registered<'a> {
     registrar: &'a Registrar,
     io: &'a Io,
+    /// Only contacts on TLS count.
+    sips: bool,
 }
 
 impl Contacts for Registered<'_> {
     fn contacts(&self, tenant: &Tenant, extension: &str) -> Vec<Arc<Binding>> {
-        self.registrar.contacts(tenant.id, extension, self.io.now).cloned().collect()
+        let contacts = self.registrar.contacts(tenant.id, extension, self.io.now);
+        contacts.filter(|binding| !self.sips || binding.flow.transport.is_secure()).cloned().collect()
     }
 
     fn awaiting(&self, tenant: &Tenant, extension: &str) -> usize {
-        self.registrar.awaiting(tenant.id, extension)
+        let awaiting = self.registrar.awaiting(tenant.id, extension);
+        awaiting.filter(|binding| !self.sips || binding.flow.transport.is_secure()).count()
     }
 }
 

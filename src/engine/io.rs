@@ -9,6 +9,7 @@ use crate::engine::media::{MediaCommand, MediaEvent};
 use crate::engine::record::{Binding, Record};
 use crate::proto::sip::message::Message;
 use bytes::Bytes;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 #[expect(clippy::large_enum_variant, reason = "a message moves by value: boxing it would cost an allocation each")]
@@ -76,4 +77,21 @@ pub enum Output {
         result: CommandResult,
     },
     Event(Event),
+    /// For whoever watches the door: its sender may not be what it seems.
+    Suspect(Suspect),
+}
+
+/// A message that tells something about its sender.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Suspect {
+    pub from: IpAddr,
+    pub what: Suspicion,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Suspicion {
+    /// It was answered with a 4xx because nothing could be made of it.
+    Malformed,
+    /// Wrong credentials in answer to a challenge this very address was given; whether there is such a user is not told.
+    LogIn { user: Box<str> },
 }

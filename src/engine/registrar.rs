@@ -82,7 +82,7 @@ impl Registrar {
         request: &Message,
         flow: Flow,
     ) -> Result<Change, Refused> {
-        let request = Request::read(request, &self.limits)?;
+        let request = Request::read(request, &self.limits, flow.transport)?;
         let mut changes = Vec::new();
         match &request.asked {
             Asked::Nothing => {}
@@ -239,9 +239,9 @@ impl Registrar {
         slots.into_iter().map(|slot| &slot.binding)
     }
 
-    /// How many contacts wait for their phone to connect again after our restart.
-    pub fn awaiting(&self, tenant: TenantId, extension: &str) -> usize {
-        self.table.slots(tenant, extension).filter(|slot| slot.awaiting).count()
+    /// The contacts that wait for their phone to connect again after our restart.
+    pub fn awaiting(&self, tenant: TenantId, extension: &str) -> impl Iterator<Item = &Arc<Binding>> + use<'_> {
+        self.table.slots(tenant, extension).filter(|slot| slot.awaiting).map(|slot| &slot.binding)
     }
 
     /// Whether somebody is registered over this flow: such a source is never banned whole.

@@ -8,6 +8,7 @@ use crate::directory::{Extension, Tenant};
 use crate::engine::Engine;
 use crate::engine::core::Core;
 use crate::engine::flow::Flow;
+use crate::engine::target;
 use crate::engine::transaction::Owner;
 use crate::proto::sip::message::Message;
 use crate::proto::sip::method::Method;
@@ -59,6 +60,8 @@ impl Engine {
             return self.core.refuse(tx, request, &flow, Cause::UnknownNumber.status());
         }
         let contacts = self.registrar.contacts(tenant.id, to, self.core.io.now);
+        let sips = target::is_sips(request.request_uri());
+        let contacts = contacts.filter(|binding| !sips || binding.flow.transport.is_secure());
         let contacts: Vec<_> = contacts.take(limits::FORK).cloned().collect();
         if contacts.is_empty() {
             return self.core.refuse(tx, request, &flow, Cause::NotRegistered.status());

@@ -18,6 +18,11 @@ pub fn tenant(directory: &Directory, config: &EngineConfig, listener: ListenerId
     })
 }
 
+/// Whether it is a `sips:` URI: its request may travel over TLS only (RFC 3261 §26.2.2).
+pub fn is_sips(uri: &[u8]) -> bool {
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
+}
+
 /// The number a URI dials, None when there is none or it is no number of ours.
 pub fn number_of_uri(uri: &[u8]) -> Option<String> {
     number(&Uri::parse(uri).ok()?)

@@ -73,10 +73,10 @@ pub fn udp(address: SocketAddr) -> Result<UdpSocket, BindError> {
     open().map_err(|e| BindError::new(format!("udp:{address}"), address, e, SIP_SETTING))
 }
 
-/// Binds and listens.
-pub fn tcp(address: SocketAddr) -> Result<TcpListener, BindError> {
+/// Binds and listens for connections of SIP, to be spoken to over `transport`.
+pub fn connections(address: SocketAddr, transport: Transport) -> Result<TcpListener, BindError> {
     stream_listener(address)
-        .map_err(|e| BindError::new(format!("{}:{address}", Transport::Tcp.param()), address, e, SIP_SETTING))
+        .map_err(|e| BindError::new(format!("{}:{address}", transport.param()), address, e, SIP_SETTING))
 }
 
 /// Binds and listens for HTTP.
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn an_address_of_another_host_is_explained_with_our_own() {
-        let text = tcp("192.0.2.77:0".parse().unwrap()).unwrap_err().to_string();
+        let text = connections("192.0.2.77:0".parse().unwrap(), Transport::Tls).unwrap_err().to_string();
         assert!(text.contains("This host has no address 192.0.2.77; it has ") && text.contains("127.0.0.1"), "{text}");
     }
 }

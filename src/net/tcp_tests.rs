@@ -1,50 +1,73 @@
 use super::*;
+use crate::net::guard::tests::{open_door, strict_door};
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-const OPTIONS: &[u8] = b"OPTIONS sip:pbx SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\n\
+pub const OPTIONS: &[u8] =
+    b"OPTIONS sip:pbx SIP/2.0\r\nVia: SIP/2.0/TCP h;branch=z9hG4bK1\r\nFrom: <sip:a@h>;tag=1\r\n\
     To: <sip:pbx>\r\nCall-ID: c1\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
 
-struct Bench {
-    address: SocketAddr,
-    plane: Arc<TcpPlane>,
-    arrivals: mpsc::Receiver<Arrival>,
+/// A listener on the loopback, and in place of the engine the test.
+pub struct Bench {
+    pub address: SocketAddr,
+    pub plane: Arc<TcpPlane>,
+    pub arrivals: mpsc::Receiver<Arrival>,
     _server: JoinSet<()>,
 }
 
 async fn bench(patience: Patience, connections: usize) -> Bench {
+    bench_with(patience, connections, None).await
+}
+
+pub async fn bench_with(patience: Patience, connections: usize, tls: Option<Arc<Tls>>) -> Bench {
+    bench_behind(open_door(), patience, connections, tls).await
+}
+
+pub async fn bench_behind(door: Door, patience: Patience, connections: usize, tls: Option<Arc<Tls>>) -> Bench {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, arrivals) = mpsc::channel(16);
     let waker = Arc::new(Waker::new().unwrap());
-    let plane = Arc::new(TcpPlane::new(sender, waker, Arc::default(), patience, connections));
+    let plane = Arc::new(TcpPlane::new(sender, waker, Arc::default(), patience, Arc::new(door), connections));
     let mut server = JoinSet::new();
-    server.spawn(plane.clone().serve(ListenerId(1), listener));
+    server.spawn(plane.clone().serve(ListenerId(1), listener, tls));
     Bench { address, plane, arrivals, _server: server }
 }
 
-fn patient() -> Patience {
+pub fn patient() -> Patience {
     Patience::new(3600)
 }
 
 fn impatient() -> Patience {
     let short = Duration::from_millis(50);
-    Patience { first: short, idle: short, half: short, write: short }
+    Patience { handshake: short, first: short, idle: short, half: short, write: short }
+}
+
+/// A connection from that address of the loopback.
+pub async fn connect_from(host: [u8; 4], to: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((host, 0))).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+/// Whether the other end closes, or has closed, without a word.
+pub async fn is_turned_away(stream: &mut TcpStream) -> bool {
+    stream.read(&mut [0; 8]).await.unwrap_or(0) == 0
 }
 
 impl Bench {
-    async fn next(&mut self) -> Arrival {
+    pub async fn next(&mut self) -> Arrival {
         tokio::time::timeout(Duration::from_secs(10), self.arrivals.recv()).await.expect("in time").expect("alive")
     }
 
-    async fn opened(&mut self) -> Arc<Connection> {
+    pub async fn opened(&mut self) -> Arc<Connection> {
         match self.next().await {
             Arrival::Opened(connection) => connection,
             _ => panic!("a connection opens first"),
         }
     }
 
-    async fn message(&mut self) -> (Flow, Message) {
+    pub async fn message(&mut self) -> (Flow, Message) {
         match self.next().await {
             Arrival::Message { flow, message } => (flow, message),
             Arrival::Opened(_) => panic!("opened instead of a message"),
@@ -52,7 +75,7 @@ impl Bench {
         }
     }
 
-    async fn closed(&mut self) -> ConnectionId {
+    pub async fn closed(&mut self) -> ConnectionId {
         match self.next().await {
             Arrival::Closed(id) => id,
             _ => panic!("the connection closes"),
@@ -204,4 +227,73 @@ async fn above_the_limit_connections_are_refused_until_one_closes() {
         }
     }
     bench.opened().await;
+}
+
+#[tokio::test]
+async fn a_source_with_too_many_connections_gets_no_more_and_another_does() {
+    let mut bench = bench_behind(strict_door(2), patient(), 100, None).await;
+    let mut greedy = Vec::new();
+    for _ in 0..2 {
+        greedy.push(connect_from([127, 0, 0, 66], bench.address).await);
+        bench.opened().await;
+    }
+    assert!(is_turned_away(&mut connect_from([127, 0, 0, 66], bench.address).await).await);
+    assert_eq!(bench.plane.counters.tcp_unwelcome.get(), 1);
+    let _phone = connect_from([127, 0, 0, 2], bench.address).await;
+    bench.opened().await;
+}
+
+#[tokio::test]
+async fn a_byte_now_and_then_does_not_make_half_a_message_last() {
+    let mut bench = bench(Patience { half: Duration::from_millis(300), ..patient() }, 10).await;
+    let mut phone = TcpStream::connect(bench.address).await.unwrap();
+    bench.opened().await;
+    let dribbling = async {
+        for byte in OPTIONS.iter().cycle() {
+            if phone.write_all(&[*byte]).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = dribbling => {}
+        _ = bench.closed() => {}
+    }
+}
+
+#[tokio::test]
+async fn only_so_many_hold_half_of_a_long_message() {
+    let mut bench = bench(patient(), 10).await;
+    let long = [&OPTIONS[..OPTIONS.len() - 2], b"X: ", &[b'x'; 2 * limits::HALF_BYTES]].concat();
+    let mut first = TcpStream::connect(bench.address).await.unwrap();
+    bench.opened().await;
+    first.write_all(&long).await.unwrap();
+    while bench.plane.long.available_permits() == limits::LONG_HALVES {
+        tokio::task::yield_now().await;
+    }
+    let all = bench.plane.long.clone().acquire_many_owned(limits::LONG_HALVES as u32 - 1).await.unwrap();
+    let mut late = TcpStream::connect(bench.address).await.unwrap();
+    let id = bench.opened().await.id();
+    late.write_all(&long).await.unwrap();
+    assert_eq!(bench.closed().await, id);
+    // Who holds one may end it, and then the next has its place.
+    first.write_all(b"\r\n\r\n").await.unwrap();
+    bench.message().await;
+    drop(all);
+    assert_eq!(bench.plane.long.available_permits(), limits::LONG_HALVES);
+}
+
+#[tokio::test]
+async fn when_few_places_are_left_newcomers_have_less_time() {
+    let mut bench = bench(Patience { first: Duration::from_millis(500), ..patient() }, 4).await;
+    let _first = TcpStream::connect(bench.address).await.unwrap();
+    let slow = bench.opened().await.id();
+    let mut last = slow;
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(TcpStream::connect(bench.address).await.unwrap());
+        last = bench.opened().await.id();
+    }
+    assert_eq!(bench.closed().await, last);
 }

@@ -1,13 +1,17 @@
-//! The administrator's commands on the command line: extensions and tenants in the database. A running daemon notices the
+//! The administrator's commands on the command line: extensions, tenants and bans in the database. A running daemon notices the
 //! change by itself.
 
 use crate::base::ids::TenantId;
+use crate::net::guard::{Reason, Source};
+use crate::node::clock;
+use crate::store::bans::BanRow;
 use crate::store::extensions::{ExtensionChange, NewExtension};
 use crate::store::secret::typeable_password;
 use crate::store::tenants::NewTenant;
 use crate::store::{DATABASE_FILE, Store};
 use anyhow::{Context, Result, bail};
 use std::path::Path;
+use std::time::Duration;
 
 /// What to do with extensions.
 #[derive(Debug)]
@@ -22,6 +26,13 @@ pub enum ExtensionCommand {
 pub enum TenantCommand {
     List,
     Add { name: String, domains: Vec<String>, realm: Option<String>, time_zone: String },
+}
+
+#[derive(Debug)]
+pub enum BanCommand {
+    List,
+    Add { source: String, user: Option<String>, seconds: u32 },
+    Clear { source: Option<String>, user: Option<String> },
 }
 
 /// Carries out a command on the extensions of a tenant; what it has to say goes to standard output.
@@ -90,6 +101,65 @@ fn must_exist(data_dir: &Path) -> Result<()> {
     }
     let path = data_dir.display();
     bail!("there is no database in {path}: name the data directory with --data-dir, or start the exchange first")
+}
+
+/// Carries out a command on bans.
+pub fn bans(data_dir: &Path, command: BanCommand) -> Result<()> {
+    must_exist(data_dir)?;
+    with_store(data_dir, async |store| match command {
+        BanCommand::List => {
+            let bans = store.bans().await?;
+            if bans.is_empty() {
+                println!("Nobody is banned.");
+                return Ok(());
+            }
+            let now = clock::wall();
+            println!("{:<24} {:<16} {:>12}  Reason", "Source", "User", "Ends in");
+            for ban in bans {
+                let left = duration(ban.until.seconds() - now.seconds());
+                // A user is what a stranger claimed to be: nothing of it may reach the terminal as it is.
+                let user = ban.user.map_or_else(|| "all".to_owned(), |user| user.escape_debug().to_string());
+                println!("{:<24} {user:<16} {left:>12}  {}", ban.source, ban.reason);
+            }
+            Ok(())
+        }
+        BanCommand::Add { source, user, seconds } => {
+            let source = canonical(&source)?;
+            let user = user.filter(|user| !user.is_empty());
+            let until = clock::wall() + Duration::from_secs(seconds.into());
+            let reason = Reason::Administrator.text().to_owned();
+            let ban = BanRow { source: source.clone(), user, until, reason };
+            store.add_ban(&ban).await?;
+            let whom = ban.user.as_deref().map_or_else(|| source.clone(), |user| format!("{user:?} at {source}"));
+            println!("{whom} is banned for {}.", duration(seconds.into()));
+            Ok(())
+        }
+        BanCommand::Clear { source, user } => {
+            let source = source.as_deref().map(canonical).transpose()?;
+            match store.clear_bans(source.as_deref(), user.as_deref()).await? {
+                0 => bail!("no such ban: strowger bans list shows all"),
+                1 => println!("1 ban ended."),
+                ended => println!("{ended} bans ended."),
+            }
+            Ok(())
+        }
+    })
+}
+
+/// Whole seconds as a person says them.
+fn duration(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
+        (0, 0, seconds) => format!("{seconds} s"),
+        (0, minutes, seconds) => format!("{minutes} min {seconds} s"),
+        (hours, minutes, _) => format!("{hours} h {minutes} min"),
+    }
+}
+
+/// A source as the guard writes it.
+fn canonical(text: &str) -> Result<String> {
+    let source: Source = text.parse().with_context(|| format!("`{text}` is no source"))?;
+    Ok(source.to_string())
 }
 
 async fn list(store: &Store, tenant: TenantId) -> Result<()> {

@@ -17,11 +17,13 @@ use crate::base::rng::Rng;
 use crate::engine::Engine;
 use crate::engine::event::{Event, EventBody};
 use crate::engine::flow::Flow;
-use crate::engine::io::{Command, CommandResult, Input, Output};
+use crate::engine::io::{Command, CommandResult, Input, Output, Suspect, Suspicion};
 use crate::engine::media::{MediaCommand, MediaEvent};
 use crate::engine::record::{Binding, Record, RecordBody};
 use crate::net::counters::NetCounters;
+use crate::net::guard::{Door, Silence, Way};
 use crate::net::tcp::{Arrival, Connection};
+use crate::net::told::Told;
 use crate::net::udp::{BATCH, Datagram, Sent, UdpListener};
 use crate::net::wake::Waker;
 use crate::node::clock;
@@ -36,7 +38,7 @@ use std::io;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// Messages of connections taken in one turn.
@@ -66,6 +68,8 @@ pub struct Sources {
     pub arrivals: mpsc::Receiver<Arrival>,
     pub inbox: Arc<Inbox>,
     pub waker: Arc<Waker>,
+    /// Whom it takes messages from.
+    pub door: Arc<Door>,
 }
 
 pub struct Driver {
@@ -73,6 +77,7 @@ pub struct Driver {
     sockets: Vec<Socket>,
     arrivals: mpsc::Receiver<Arrival>,
     inbox: Arc<Inbox>,
+    door: Arc<Door>,
     rest: Rest,
     outlets: Outlets,
     connections: Map<ConnectionId, Arc<Connection>>,
@@ -88,6 +93,8 @@ pub struct Driver {
     /// Messages that could not be sent; told to the engine in the next turn.
     failed: VecDeque<TransactionId>,
     net: Arc<NetCounters>,
+    /// Messages dropped because too many come.
+    flood: Told,
     stats: Arc<Stats>,
     is_stopped: bool,
 }
@@ -133,6 +140,7 @@ impl Driver {
             sockets,
             arrivals: sources.arrivals,
             inbox: sources.inbox,
+            door: sources.door,
             rest,
             outlets,
             connections: Map::with_hasher(seeded.clone()),
@@ -146,6 +154,7 @@ impl Driver {
             outstanding: Outstanding::default(),
             failed: VecDeque::new(),
             net,
+            flood: Told::default(),
             stats,
             is_stopped: false,
         })
@@ -200,8 +209,14 @@ impl Driver {
     }
 
     fn receive(&mut self, n: usize) -> usize {
-        let (engine, out, net) = (&mut self.engine, &mut self.out, &self.net);
-        let received = self.sockets[n].listener.receive(&mut |flow, bytes| datagram(engine, out, net, flow, bytes));
+        let (engine, out, net, door, flood) =
+            (&mut self.engine, &mut self.out, &*self.net, &self.door, &mut self.flood);
+        let mut sink = |flow: Flow, bytes: &_| {
+            if let Err(silence) = datagram(engine, out, (net, door), flow, bytes) {
+                silenced(net, flood, flow, silence);
+            }
+        };
+        let received = self.sockets[n].listener.receive(&mut sink);
         match received {
             Ok(count) => {
                 self.net.udp_received.add(count as u64);
@@ -259,7 +274,7 @@ impl Driver {
             let Ok(arrival) = self.arrivals.try_recv() else { return count };
             match arrival {
                 Arrival::Opened(connection) => drop(self.connections.insert(connection.id(), connection)),
-                Arrival::Message { flow, message } => self.give(Input::Sip { flow, message }),
+                Arrival::Message { flow, message } => self.message(flow, message),
                 Arrival::Closed(connection) => {
                     self.connections.remove(&connection);
                     self.give(Input::FlowClosed { connection });
@@ -267,6 +282,41 @@ impl Driver {
             }
         }
         TURN
+    }
+
+    /// A message of a connection. A stream can't lose some of its messages in silence: a source that sends too much, or is
+    /// banned, loses its connection.
+    fn message(&mut self, flow: Flow, message: Message) {
+        let now = clock::now();
+        let from = flow.remote.ip();
+        let mut guard = self.door.guard();
+        let (silence, is_over) = match guard.admit(now.mono, from, Way::Connection) {
+            Ok(care) if care.is_needed() => (guard.inspect(now.mono, from, care, &message), false),
+            Ok(_) => (None, false),
+            Err(silence) => (Some(silence), true),
+        };
+        drop(guard);
+        let Some(silence) = silence else {
+            return self.engine.handle(now, Input::Sip { flow, message }, &mut self.out);
+        };
+        silenced(&self.net, &mut self.flood, flow, silence);
+        if let Some(connection) = flow.connection.filter(|_| is_over).and_then(|id| self.connections.get(&id)) {
+            connection.close();
+        }
+    }
+
+    fn suspect(&self, suspect: &Suspect) {
+        self.net.failed_logins.add(u64::from(matches!(suspect.what, Suspicion::LogIn { .. })));
+        let now = clock::mono();
+        if let Some(ban) = self.door.guard().suspect(now, suspect) {
+            self.net.bans.add(1);
+            let (time, why) = (ban.until.since(now), ban.reason.text());
+            let hint = match ban.user {
+                Some(_) => "If it is a phone of yours, its password may be an old one. ",
+                None => "",
+            };
+            tracing::warn!("banned {ban} for {time:?}: {why}. {hint}strowger bans clear {} ends it", ban.source);
+        }
     }
 
     /// Does what the engine asked for: messages in order, the rest in one batch of each kind.
@@ -280,6 +330,9 @@ impl Driver {
                 Output::Record(record) => {
                     // Nobody is told of a call's end; all else holds a call or an answer back.
                     self.outstanding.is_urgent |= !matches!(record.body, RecordBody::CallEnded(_));
+                    if let RecordBody::Binding(binding) = &record.body {
+                        self.door.registered(clock::now(), binding);
+                    }
                     self.records.push(record);
                 }
                 Output::Done { token, result } => {
@@ -295,6 +348,7 @@ impl Driver {
                     }
                     self.events.push(event);
                 }
+                Output::Suspect(suspect) => self.suspect(&suspect),
             }
         }
         self.out = out;
@@ -381,16 +435,48 @@ impl Driver {
 }
 
 /// A datagram on its way into the engine: a message, a keep-alive, or something nobody answers.
-fn datagram(engine: &mut Engine, out: &mut Vec<Output>, net: &NetCounters, flow: Flow, bytes: &[u8]) {
+///
+/// Errors: the guard has it that nobody hears it.
+fn datagram(
+    engine: &mut Engine,
+    out: &mut Vec<Output>,
+    (net, door): (&NetCounters, &Door),
+    flow: Flow,
+    bytes: &[u8],
+) -> Result<(), Silence> {
     // RFC 5626 §3.5.1 pings streams with line ends; phones do it over UDP too, to hold a NAT's door open. One zero
     // octet does the same (RFC 6223 §4.1 leaves the form open; seen from several vendors).
     if bytes.iter().all(|b| matches!(b, b'\r' | b'\n' | 0)) {
         net.keepalives.add(1);
-        return;
+        return Ok(());
     }
-    match Message::parse(Bytes::copy_from_slice(bytes)) {
-        Ok(message) => engine.handle(clock::now(), Input::Sip { flow, message }, out),
-        Err(_) => net.garbage.add(1),
+    let (now, from) = (clock::now(), flow.remote.ip());
+    let care = door.guard().admit(now.mono, from, Way::Datagram)?;
+    let Ok(message) = Message::parse(Bytes::copy_from_slice(bytes)) else {
+        net.garbage.add(1);
+        door.guard().rubbish(now.mono, from, Way::Datagram);
+        return Ok(());
+    };
+    if care.is_needed()
+        && let Some(silence) = door.guard().inspect(now.mono, from, care, &message)
+    {
+        return Err(silence);
+    }
+    engine.handle(now, Input::Sip { flow, message }, out);
+    Ok(())
+}
+
+/// Counts what is met with silence. An administrator hears of floods, for who is too fast may be a whole office.
+fn silenced(net: &NetCounters, flood: &mut Told, flow: Flow, silence: Silence) {
+    net.silenced(silence);
+    if silence == Silence::TooFast
+        && let Some(hidden) = flood.tell(Instant::now())
+    {
+        tracing::warn!(
+            "too many messages: one of {} is dropped, and {hidden} of any source since the last such line. If an office or \
+             a trunk is there, see guard.stranger_rate, guard.registered_rate and guard.trusted",
+            flow.remote.ip()
+        );
     }
 }
 

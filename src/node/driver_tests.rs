@@ -5,6 +5,7 @@ use crate::directory::Directory;
 use crate::engine::config::{EngineConfig, Listener};
 use crate::engine::flow::Transport;
 use crate::net::bind;
+use crate::net::guard::tests::open_door;
 use crate::net::tcp::{Patience, TcpPlane};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -28,13 +29,14 @@ fn bench() -> Bench {
 
     let socket = bind::udp("0.0.0.0:0".parse().unwrap()).unwrap();
     let udp = socket.local_addr().unwrap();
-    let listener = bind::tcp("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = bind::connections("127.0.0.1:0".parse().unwrap(), Transport::Tcp).unwrap();
     let tcp = listener.local_addr().unwrap();
+    let door = Arc::new(open_door());
     let (sender, arrivals) = mpsc::channel(64);
-    let plane = Arc::new(TcpPlane::new(sender, waker.clone(), net.clone(), Patience::new(3600), 100));
+    let plane = Arc::new(TcpPlane::new(sender, waker.clone(), net.clone(), Patience::new(3600), door.clone(), 100));
     let _guard = runtime.enter();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-    runtime.spawn(plane.serve(ListenerId(1), listener));
+    runtime.spawn(plane.serve(ListenerId(1), listener, None));
 
     let listeners = [(0, Transport::Udp, udp), (1, Transport::Tcp, tcp)].map(|(id, transport, bind)| Listener {
         id: ListenerId(id),
@@ -47,7 +49,7 @@ fn bench() -> Bench {
     let engine = Engine::new(EngineConfig::new(1, listeners.into()), [7; 32], directory, apps::start);
     let outlets =
         Outlets { media: Box::new(|_| ()), records: Box::new(|_| ()), events: Arc::new(EventQueue::new(1_000)) };
-    let sources = Sources { sockets: vec![(ListenerId(0), socket)], arrivals, inbox: inbox.clone(), waker };
+    let sources = Sources { sockets: vec![(ListenerId(0), socket)], arrivals, inbox: inbox.clone(), waker, door };
     let nap = Duration::from_micros(200);
     let thread = std::thread::spawn({
         let (net, stats) = (net.clone(), stats.clone());

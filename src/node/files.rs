@@ -28,7 +28,7 @@ fn share(limit: usize) -> Files {
     let connections = limits::CONNECTIONS.min(limit / 4);
     if connections < limits::CONNECTIONS {
         tracing::warn!(
-            "only {limit} files may be open at once: at most {connections} phones can be connected over TCP. Raise the limit \
+            "only {limit} files may be open at once: at most {connections} phones can be connected over TCP and TLS. Raise the limit \
              (ulimit -n, LimitNOFILE= in systemd)"
         );
     }

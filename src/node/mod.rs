@@ -1,6 +1,8 @@
 //! The daemon: everything wired together.
 
 pub mod admin;
+pub mod bans;
+mod certificates;
 pub mod clock;
 pub mod config;
 pub mod driver;

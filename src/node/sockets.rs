@@ -14,14 +14,15 @@ use std::sync::Arc;
 
 pub struct Sockets {
     pub udp: Vec<(ListenerId, UdpSocket)>,
-    pub tcp: Vec<(ListenerId, TcpListener)>,
+    /// For connections: TCP and TLS.
+    pub streams: Vec<(ListenerId, Transport, TcpListener)>,
     /// Indexed by `ListenerId`.
     pub listeners: Vec<Listener>,
 }
 
 impl Sockets {
     pub fn bind(config: &Config, tenants: &[TenantRow]) -> Result<Sockets> {
-        let mut sockets = Sockets { udp: Vec::new(), tcp: Vec::new(), listeners: Vec::new() };
+        let mut sockets = Sockets { udp: Vec::new(), streams: Vec::new(), listeners: Vec::new() };
         for (index, listener) in config.sip.iter().enumerate() {
             let tenant = tenants.iter().find(|tenant| tenant.name == listener.tenant).map(|tenant| tenant.id);
             let Some(tenant) = tenant else {
@@ -36,10 +37,10 @@ impl Sockets {
                     sockets.udp.push((id, socket));
                     bound
                 }
-                Transport::Tcp => {
-                    let socket = bind::tcp(listener.bind)?;
+                transport @ (Transport::Tcp | Transport::Tls) => {
+                    let socket = bind::connections(listener.bind, transport)?;
                     let bound = socket.local_addr()?;
-                    sockets.tcp.push((id, socket));
+                    sockets.streams.push((id, transport, socket));
                     bound
                 }
             };

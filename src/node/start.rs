@@ -12,12 +12,16 @@ use crate::board::metrics::Metrics;
 use crate::board::trace::Bounds;
 use crate::engine::Engine;
 use crate::engine::config::Listener;
+use crate::engine::flow::Transport;
 use crate::engine::record::Binding;
 use crate::media::{MediaConfig, MediaHandle, MediaPlane};
 use crate::net::bind;
 use crate::net::counters::NetCounters;
-use crate::net::tcp::{Patience, TcpPlane};
+use crate::net::guard::{Door, Guard as SipGuard};
+use crate::net::tcp::{Arrival, Patience, TcpPlane};
 use crate::net::wake::Waker;
+use crate::node::bans::BanKeeper;
+use crate::node::certificates;
 use crate::node::clock;
 use crate::node::config::{self, Config};
 use crate::node::driver::{Driver, Outlets, Sources};
@@ -79,6 +83,7 @@ struct Shared {
     inbox: Arc<Inbox>,
     events: Arc<EventQueue>,
     net: Arc<NetCounters>,
+    door: Arc<Door>,
     stats: Arc<Stats>,
 }
 
@@ -87,16 +92,10 @@ async fn serve(config: Config, files: Files) -> Result<ExitCode> {
     let (store, recovery) = open_store(&config.data_dir).await?;
     let sockets = Sockets::bind(&config, &store.tenants().await?)?;
     let listeners = sockets.listeners.clone();
+    let tls = certificates::open(&config, &listeners)?;
     let http = TcpListener::from_std(bind::http(config.http.listen)?)?;
     let http_address = http.local_addr()?;
-    let waker = Arc::new(Waker::new()?);
-    let shared = Shared {
-        inbox: Arc::new(Inbox::new(waker.clone())),
-        waker,
-        events: Arc::new(EventQueue::new(QUEUE)),
-        net: Arc::default(),
-        stats: Arc::default(),
-    };
+    let shared = shared(&config)?;
     let (media, media_handle) = start_media(&config, &listeners, files, &shared.inbox)?;
 
     if let Some(passwords) = store.bootstrap().await? {
@@ -110,6 +109,7 @@ async fn serve(config: Config, files: Files) -> Result<ExitCode> {
     if homeless > 0 {
         tracing::warn!("{homeless} contacts were registered at addresses we no longer listen on; they are dropped");
     }
+    let bans = BanKeeper::start(&store, &shared.door, &bindings).await?;
     let journal = WriterConfig { fdatasync: config.journal.fdatasync, ..WriterConfig::default() };
     let (recorded, refused) = (shared.inbox.clone(), shared.inbox.clone());
     let writer = Writer::start(
@@ -120,20 +120,24 @@ async fn serve(config: Config, files: Files) -> Result<ExitCode> {
         move |is_refused| refused.records_refused(is_refused),
     )?;
     let (arrivals, messages) = mpsc::channel(ARRIVALS);
-    let udp =
-        Sources { sockets: sockets.udp, arrivals: messages, inbox: shared.inbox.clone(), waker: shared.waker.clone() };
+    let udp = Sources {
+        sockets: sockets.udp,
+        arrivals: messages,
+        inbox: shared.inbox.clone(),
+        waker: shared.waker.clone(),
+        door: shared.door.clone(),
+    };
     let outlets = outlets(media_handle, &writer, &shared);
     let (thread, ended) = start_engine(engine, udp, outlets, bindings, &shared)?;
 
-    let patience = Patience::new(config.registration.max_expires);
-    let plane = TcpPlane::new(arrivals, shared.waker.clone(), shared.net.clone(), patience, files.connections);
-    let plane = Arc::new(plane);
-    for (id, listener) in sockets.tcp {
-        tokio::spawn(plane.clone().serve(id, TcpListener::from_std(listener)?));
+    let plane = tcp_plane(&config, arrivals, files, &shared);
+    for (id, transport, listener) in sockets.streams {
+        let tls = tls.clone().filter(|_| transport == Transport::Tls);
+        tokio::spawn(plane.clone().serve(id, TcpListener::from_std(listener)?, tls));
     }
     let running = Arc::new(Running::new(&shared.inbox, &store, &writer, media, version));
     let stop_api = serve_api(&config, http, &running, &shared).await?;
-    tokio::spawn(tasks::watch(running.clone()));
+    tokio::spawn(tasks::watch(running.clone(), bans));
     announce(&listeners, http_address);
 
     let end = tokio::select! {
@@ -142,6 +146,25 @@ async fn serve(config: Config, files: Files) -> Result<ExitCode> {
     };
     drop(stop_api);
     stop::finish(end, running, thread).await
+}
+
+fn shared(config: &Config) -> Result<Shared> {
+    let waker = Arc::new(Waker::new()?);
+    let guard = SipGuard::new(config.guard.clone(), &mut Rng::new(seed()?));
+    Ok(Shared {
+        inbox: Arc::new(Inbox::new(waker.clone())),
+        waker,
+        events: Arc::new(EventQueue::new(QUEUE)),
+        net: Arc::default(),
+        door: Arc::new(Door::new(guard, clock::mono)),
+        stats: Arc::default(),
+    })
+}
+
+fn tcp_plane(config: &Config, arrivals: mpsc::Sender<Arrival>, files: Files, shared: &Shared) -> Arc<TcpPlane> {
+    let patience = Patience::new(config.registration.max_expires);
+    let (waker, net, door) = (shared.waker.clone(), shared.net.clone(), shared.door.clone());
+    Arc::new(TcpPlane::new(arrivals, waker, net, patience, door, files.connections))
 }
 
 /// The store as the last run left it. What an administrator should know of that is logged.
@@ -259,7 +282,8 @@ async fn serve_api(
     let events = shared.events.clone();
     board.set_source(Box::new(move || events.take()));
     tokio::spawn(tasks::fold(shared.events.clone(), board.clone(), running.clone()));
-    let figures = figures(shared.net.clone(), shared.stats.clone(), running.writer.clone(), shared.events.clone());
+    let (net, door, stats) = (shared.net.clone(), shared.door.clone(), shared.stats.clone());
+    let figures = figures(net, door, stats, running.writer.clone(), shared.events.clone());
     let state = Arc::new(State {
         store,
         metrics: Metrics::new(board.clone(), figures),

@@ -2,6 +2,7 @@
 
 use crate::board::Board;
 use crate::engine::io::Command;
+use crate::node::bans::BanKeeper;
 use crate::node::events::EventQueue;
 use crate::node::exchange::Running;
 use std::sync::Arc;
@@ -25,11 +26,19 @@ pub async fn fold(events: Arc<EventQueue>, board: Arc<Board>, running: Arc<Runni
     }
 }
 
-/// Notices what an administrator changed from another process, for ever.
-pub async fn watch(running: Arc<Running>) {
-    let mut is_well = true;
+/// Notices what an administrator changed from another process, and keeps the bans, for ever.
+pub async fn watch(running: Arc<Running>, mut bans: BanKeeper) {
+    let (mut is_well, mut are_kept) = (true, true);
     loop {
         sleep(WATCH).await;
+        match bans.exchange().await {
+            Ok(()) => are_kept = true,
+            Err(error) if are_kept => {
+                tracing::warn!("can't keep the bans: {error}");
+                are_kept = false;
+            }
+            Err(_) => {}
+        }
         match running.refresh_directory().await {
             Ok(()) => is_well = true,
             Err(error) if is_well => {

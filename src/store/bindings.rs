@@ -65,6 +65,7 @@ fn binding(row: &SqliteRow) -> Result<Binding, sqlx::Error> {
 }
 
 fn transport_of(text: &str) -> Result<Transport, BoxDynError> {
-    let known = [Transport::Udp, Transport::Tcp].into_iter().find(|transport| transport.param() == text);
+    let known =
+        [Transport::Udp, Transport::Tcp, Transport::Tls].into_iter().find(|transport| transport.param() == text);
     known.ok_or_else(|| format!("`{text}` is no transport").into())
 }

@@ -66,6 +66,7 @@ fn encode_binding(binding: &Binding, out: &mut Vec<u8>) {
     out.push(match binding.flow.transport {
         Transport::Udp => 0,
         Transport::Tcp => 1,
+        Transport::Tls => 2,
     });
     address(out, binding.flow.local);
     socket_address(out, binding.flow.remote);
@@ -191,6 +192,7 @@ impl Input<'_> {
                 transport: match self.byte()? {
                     0 => Transport::Udp,
                     1 => Transport::Tcp,
+                    2 => Transport::Tls,
                     _ => return Err(Unreadable),
                 },
                 local: self.address()?,

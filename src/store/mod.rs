@@ -6,6 +6,7 @@
 //!
 //! Invariant: a record the writer acknowledged is found after the process was killed, exactly once.
 
+pub mod bans;
 pub mod bindings;
 pub mod cdr;
 pub mod error;

@@ -1,12 +1,13 @@
-//! A phone as far as these tests need one: a UDP socket, digest with MD5, and messages written by hand. It shares no code
+//! A phone as far as these tests need one: digest with MD5, and messages written by hand. It shares no code
 //! with the daemon.
 
+use crate::link::Link;
 use md5::{Digest, Md5};
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub struct Phone {
-    socket: UdpSocket,
+    link: Link,
     server: SocketAddr,
     user: String,
     password: String,
@@ -48,9 +49,17 @@ impl Message {
 
 impl Phone {
     pub fn new(server: SocketAddr, user: &str, password: &str) -> Phone {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Phone::at("127.0.0.1", server, user, password)
+    }
+
+    /// At another address of the loopback.
+    pub fn at(host: &str, server: SocketAddr, user: &str, password: &str) -> Phone {
+        Phone::over(Link::udp(host, server), server, user, password)
+    }
+
+    pub fn over(link: Link, server: SocketAddr, user: &str, password: &str) -> Phone {
         Phone {
-            socket,
+            link,
             server,
             user: user.into(),
             password: password.into(),
@@ -61,11 +70,11 @@ impl Phone {
     }
 
     fn address(&self) -> SocketAddr {
-        self.socket.local_addr().unwrap()
+        self.link.address()
     }
 
-    fn send(&self, text: &str) {
-        self.socket.send_to(text.as_bytes(), self.server).unwrap();
+    fn send(&mut self, text: &str) {
+        self.link.send(text);
     }
 
     /// The next message that `wanted` likes; others are kept for later.
@@ -73,13 +82,11 @@ impl Phone {
         if let Some(at) = self.waiting.iter().position(&wanted) {
             return self.waiting.remove(at);
         }
-        self.socket.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
         loop {
-            let mut buffer = [0; 8192];
-            let Ok(len) = self.socket.recv(&mut buffer) else {
+            let Some(text) = self.link.receive() else {
                 panic!("phone {}: no {what}; there was {:?}", self.user, self.waiting)
             };
-            let message = Message(String::from_utf8_lossy(&buffer[..len]).into_owned());
+            let message = Message(text);
             if wanted(&message) {
                 return message;
             }
@@ -97,15 +104,17 @@ impl Phone {
     fn request(&mut self, method: &str, uri: &str, to: &str, call_id: &str, cseq: u32, more: &str, body: &str) {
         self.count += 1;
         let (at, user, count) = (self.address(), &self.user, self.count);
+        let (via, transport) = (self.link.via(), self.link.parameter());
         let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
-        self.send(&format!(
-            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {at};rport;branch=z9hG4bK{}{count}\r\nMax-Forwards: 70\r\n\
+        let text = format!(
+            "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/{via} {at};rport;branch=z9hG4bK{}{count}\r\nMax-Forwards: 70\r\n\
              From: <sip:{user}@{server}>;tag=t{user}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {cseq} {method}\r\n\
-             Contact: <sip:{user}@{at}>\r\n{more}{kind}Content-Length: {len}\r\n\r\n{body}",
+             Contact: <sip:{user}@{at}{transport}>\r\n{more}{kind}Content-Length: {len}\r\n\r\n{body}",
             at.port(),
             server = self.server,
             len = body.len(),
-        ));
+        );
+        self.send(&text);
     }
 
     /// Sends a request, answers the challenge, and returns the final response.
@@ -162,6 +171,20 @@ impl Phone {
         self.authenticated("REGISTER", &uri, &to, &call_id, "Expires: 600\r\n", "").status()
     }
 
+    /// Registers, and says whether its answer to the challenge was met with silence. A question it asks next is answered.
+    pub fn registers_in_vain(&mut self) -> bool {
+        self.count += 1;
+        let (uri, call_id) = (format!("sip:{}", self.server), format!("vain-{}-{}", self.user, self.count));
+        let to = format!("<sip:{}@{}>", self.user, self.server);
+        self.request("REGISTER", &uri, &to, &call_id, 1, "", "");
+        let challenge = self.final_response(&call_id, "1 REGISTER");
+        let credentials = self.credentials(&challenge, "WWW-Authenticate", "REGISTER", &uri);
+        self.request("REGISTER", &uri, &to, &call_id, 2, &format!("Authorization: {credentials}\r\n"), "");
+        let is_silent = self.link.is_silent(Duration::from_millis(500));
+        self.ping();
+        is_silent
+    }
+
     /// OPTIONS without credentials, as a monitor sends it.
     pub fn ping(&mut self) -> Message {
         self.count += 1;
@@ -184,6 +207,7 @@ impl Phone {
         let (caller, invite) = std::thread::scope(|scope| {
             let call = scope.spawn(|| self.invite(number));
             let invite = callee.wait("INVITE", |m| m.0.starts_with("INVITE "));
+            assert!(invite.header("Via").starts_with(&format!("SIP/2.0/{} ", callee.link.via())), "{}", invite.0);
             callee.answer(&invite);
             (call.join().unwrap(), invite)
         });
@@ -194,14 +218,18 @@ impl Phone {
 
     /// Calls whoever; returns the final response, acknowledged.
     pub fn invite(&mut self, number: &str) -> Message {
+        self.invite_uri(&format!("sip:{number}@{}", self.server))
+    }
+
+    /// The same for any address.
+    pub fn invite_uri(&mut self, uri: &str) -> Message {
         self.count += 1;
-        let uri = format!("sip:{number}@{}", self.server);
         let call_id = format!("call-{}-{}", self.user, self.count);
         let body = self.sdp();
-        let response = self.authenticated("INVITE", &uri, &format!("<{uri}>"), &call_id, "", &body);
+        let response = self.authenticated("INVITE", uri, &format!("<{uri}>"), &call_id, "", &body);
         let cseq = response.header("CSeq").split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
         if response.status() >= 300 {
-            self.acknowledge(&response, &uri, cseq);
+            self.acknowledge(&response, uri, cseq);
         } else {
             let target = response.uri_in("Contact");
             let to = response.header("To").to_owned();
@@ -220,9 +248,10 @@ impl Phone {
     }
 
     /// 200 OK with SDP to an INVITE.
-    fn answer(&mut self, invite: &Message) {
+    pub fn answer(&mut self, invite: &Message) {
         let body = self.sdp();
-        let more = format!("Contact: <sip:{}@{}>\r\nContent-Type: application/sdp\r\n", self.user, self.address());
+        let (user, at, transport) = (&self.user, self.address(), self.link.parameter());
+        let more = format!("Contact: <sip:{user}@{at}{transport}>\r\nContent-Type: application/sdp\r\n");
         self.respond(invite, "200 OK", &more, &body);
     }
 

@@ -50,6 +50,7 @@ pub struct Daemon {
     pub said: String,
     pub udp: SocketAddr,
     pub tcp: SocketAddr,
+    pub tls: SocketAddr,
     pub http: SocketAddr,
 }
 
@@ -123,13 +124,16 @@ impl Daemon {
             });
         }
         let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
-        let mut daemon = Daemon { child, lines, said: String::new(), udp: nowhere, tcp: nowhere, http: nowhere };
+        let mut daemon =
+            Daemon { child, lines, said: String::new(), udp: nowhere, tcp: nowhere, tls: nowhere, http: nowhere };
         daemon.said = daemon.wait_for("ready", STARTED);
         for line in daemon.said.clone().lines() {
             if let Some(at) = line.strip_prefix("listening sip udp:") {
                 daemon.udp = at.parse().unwrap();
             } else if let Some(at) = line.strip_prefix("listening sip tcp:") {
                 daemon.tcp = at.parse().unwrap();
+            } else if let Some(at) = line.strip_prefix("listening sip tls:") {
+                daemon.tls = at.parse().unwrap();
             } else if let Some(at) = line.strip_prefix("listening http ") {
                 daemon.http = at.parse().unwrap();
             }

@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 /// Extension and password of each row of the first start's table.
-fn table(said: &str) -> Vec<(String, String)> {
+pub fn table(said: &str) -> Vec<(String, String)> {
     let rows = said.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let rows = rows.filter(|row| row.len() == 3 && row[0].len() == 4 && row[0] == row[1]);
     rows.map(|row| (row[0].to_owned(), row[2].to_owned())).collect()

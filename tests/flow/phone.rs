@@ -15,7 +15,8 @@ pub struct Phone {
     pub extension: String,
     pub domain: String,
     pub address: SocketAddr,
-    pub tcp: bool,
+    /// `UDP`, `TCP` or `TLS`.
+    pub transport: &'static str,
     /// The nonce it was given and how often it has used it.
     nonce: Option<(String, u32)>,
     dialogs: Vec<Dialog>,
@@ -49,13 +50,13 @@ struct Dialog {
 }
 
 impl Phone {
-    pub fn new(name: &str, domain: &str, address: SocketAddr, tcp: bool) -> Phone {
+    pub fn new(name: &str, domain: &str, address: SocketAddr, transport: &'static str) -> Phone {
         Phone {
             name: name.to_owned(),
             extension: name.chars().take_while(char::is_ascii_digit).collect(),
             domain: domain.to_owned(),
             address,
-            tcp,
+            transport,
             nonce: None,
             dialogs: Vec::new(),
             waiting: Vec::new(),
@@ -151,8 +152,16 @@ impl Phone {
         tags
     }
 
+    pub fn is_connected(&self) -> bool {
+        self.transport != "UDP"
+    }
+
     pub fn contact(&self) -> String {
-        let transport = if self.tcp { ";transport=tcp" } else { "" };
+        let transport = match self.transport {
+            "TCP" => ";transport=tcp",
+            "TLS" => ";transport=tls",
+            _ => "",
+        };
         format!("sip:{}@{}{transport}", self.extension, self.address)
     }
 
@@ -183,7 +192,7 @@ impl Phone {
 
     fn start(&mut self, method: &str, uri: &str) -> Sip {
         self.count += 1;
-        let transport = if self.tcp { "TCP" } else { "UDP" };
+        let transport = self.transport;
         let via = format!("SIP/2.0/{transport} {};rport;branch=z9hG4bK-{}-{}", self.address, self.name, self.count);
         Sip::new(format!("{method} {uri} SIP/2.0")).with("Via", via).with("Max-Forwards", "70")
     }

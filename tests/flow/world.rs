@@ -61,6 +61,9 @@ struct Line {
     key: Option<(usize, String)>,
 }
 
+/// The exchange's listeners, in order.
+const TRANSPORTS: [(&str, Transport); 3] = [("UDP", Transport::Udp), ("TCP", Transport::Tcp), ("TLS", Transport::Tls)];
+
 impl World {
     pub fn new() -> World {
         let listener = |id: u16, transport| Listener {
@@ -72,7 +75,10 @@ impl World {
         };
         World {
             engine: None,
-            config: EngineConfig::new(1, vec![listener(0, Transport::Udp), listener(1, Transport::Tcp)]),
+            config: EngineConfig::new(
+                1,
+                TRANSPORTS.iter().zip(0..).map(|((_, transport), id)| listener(id, *transport)).collect(),
+            ),
             now: Micros(0),
             phones: Vec::new(),
             queue: VecDeque::new(),
@@ -191,7 +197,7 @@ impl World {
         self.streams.clear();
         self.unwritten = None;
         self.config.epoch += 1;
-        self.closed.extend((0..self.phones.len()).filter(|at| self.phones[*at].tcp));
+        self.closed.extend((0..self.phones.len()).filter(|at| self.phones[*at].is_connected()));
         self.queue.push_back(Input::Restore(self.bindings.values().cloned().collect()));
         self.start()
     }
@@ -214,16 +220,21 @@ impl World {
         self.queue.push_back(Input::Media(MediaEvent::Granted { port: PortId(self.next_port), rtp }));
     }
 
-    /// `1001`, a second phone of it `1001b`, over TCP `1001/tcp`, of the other office `1001@blue`.
+    /// `1001`, a second phone of it `1001b`, over TCP or TLS `1001/tcp`, `1001/tls`, of the other office `1001@blue`.
     fn register(&mut self, names: &[&str]) -> Result<(), String> {
         self.start()?;
         self.quiet = true;
         for name in names {
             let at = self.phones.len();
             let address = SocketAddr::new([10, 0, 0, at as u8 + 1].into(), 5060);
-            let (plain, tcp) = name.strip_suffix("/tcp").map_or((*name, false), |plain| (plain, true));
+            let (plain, transport) = match name.split_once('/') {
+                None => (*name, "UDP"),
+                Some((plain, "tcp")) => (plain, "TCP"),
+                Some((plain, "tls")) => (plain, "TLS"),
+                Some((_, other)) => return Err(format!("{other} is no transport")),
+            };
             let domain = DOMAINS[usize::from(plain.ends_with("@blue"))];
-            self.phones.push(Phone::new(plain, domain, address, tcp));
+            self.phones.push(Phone::new(plain, domain, address, transport));
             let request = self.phones[at].register();
             self.send(at, vec![request]);
             self.settle()?;
@@ -248,12 +259,14 @@ impl World {
 
     fn flow(&self, at: usize) -> Flow {
         let phone = &self.phones[at];
+        let of_phone = TRANSPORTS.iter().zip(0..).find(|((name, _), _)| *name == phone.transport);
+        let ((_, transport), listener) = of_phone.expect("a listener for each transport");
         Flow {
-            listener: ListenerId(u16::from(phone.tcp)),
-            transport: if phone.tcp { Transport::Tcp } else { Transport::Udp },
+            listener: ListenerId(listener),
+            transport: *transport,
             local: RELAY.parse().unwrap(),
             remote: phone.address,
-            connection: phone.tcp.then(|| self.connection(at)),
+            connection: phone.is_connected().then(|| self.connection(at)),
         }
     }
 
@@ -352,7 +365,7 @@ impl World {
                 self.grant();
             }
             Output::Event(event) => self.hear(event.body),
-            Output::Done { .. } => {}
+            Output::Done { .. } | Output::Suspect(_) => {}
         }
         Ok(())
     }
@@ -378,7 +391,7 @@ impl World {
 
     fn deliver(&mut self, flow: Flow, bytes: Bytes, key: Option<TransactionId>) -> Result<(), String> {
         let at = self.phones.iter().position(|phone| phone.address.ip() == flow.remote.ip()).ok_or("sent to nobody")?;
-        if flow.connection.is_some() != self.phones[at].tcp {
+        if flow.connection.is_some() != self.phones[at].is_connected() {
             return Err(format!("sent over the wrong transport: {flow:?}"));
         }
         let stray = if flow.remote == self.phones[at].address { "" } else { " (to its old address)" };

@@ -52,7 +52,7 @@ def the_record(office, disposition, cause, caller="1101", callee="1102"):
     return record
 
 
-@pytest.mark.parametrize("near, far", list(itertools.product(["udp", "tcp"], repeat=2)))
+@pytest.mark.parametrize("near, far", list(itertools.product(["udp", "tcp", "tls"], repeat=2)))
 def test_two_phones_hear_each_other_and_the_caller_hangs_up(office, near, far):
     caller, callee = pair(office, near, far)
     out, call = connect(caller, callee)

@@ -5,7 +5,7 @@ import pytest
 from office.config import settings
 from office.office import password
 
-TRANSPORTS = ["udp", "tcp"]
+TRANSPORTS = ["udp", "tcp", "tls"]
 
 
 def test_the_table_of_a_first_start_registers_phones(office):

@@ -396,7 +396,7 @@ impl World {
                 }
                 self.books.event(&event, &self.audit, &mut self.verdict);
             }
-            Output::Done { .. } => {}
+            Output::Done { .. } | Output::Suspect(_) => {}
         }
     }
 

@@ -163,6 +163,8 @@ pub struct Leg {
     /// What the media plane was last told of each port.
     pub wired: SmallVec<[Stream; 1]>,
     pub exchange: Exchange,
+    /// The first INVITE makes our Contact a `sips:` URI.
+    sips: bool,
     dialog: Option<Dialog>,
     early: SmallVec<[Early; 1]>,
     incoming: Option<Box<Incoming>>,
@@ -196,6 +198,7 @@ impl Leg {
             ports: SmallVec::new(),
             wired: SmallVec::new(),
             exchange: Exchange::Idle,
+            sips: false,
             dialog: None,
             early: SmallVec::new(),
             incoming: None,
@@ -211,6 +214,11 @@ impl Leg {
             given_up: None,
             reason: None,
         }
+    }
+
+    /// Our Contact in the dialog, without angle brackets.
+    fn contact(&self, core: &Core, user: &str) -> String {
+        core.io.our_contact(&self.flow, self.sips, user)
     }
 
     /// Whether the leg still stands for a party of its call.

@@ -115,7 +115,7 @@ impl Leg {
         }
         let Some(dialog) = &mut self.dialog else { return };
         let mut draft = dialog.request(&mut core.io, &mut core.tx, &self.flow, Method::Update);
-        let contact = core.io.our_contact(&self.flow, "");
+        let contact = self.contact(core, "");
         draft.writer.header_fmt("Contact", format_args!("<{contact}>"));
         draft.writer.header("Supported", "timer");
         self.propose_session(core, &mut draft.writer, 0);

@@ -15,6 +15,7 @@ use crate::engine::flow::Flow;
 use crate::engine::invite::identity;
 use crate::engine::io::Output;
 use crate::engine::negotiate::LegSdp;
+use crate::engine::target;
 use crate::engine::transaction::{Draft, Owner};
 use crate::proto::sdp::Sdp;
 use crate::proto::sip::address::Contact;
@@ -89,6 +90,7 @@ impl Leg {
     }
 
     fn send_first(&mut self, core: &mut Core, invite: Box<Invite>, cseq: u32, min_se: u32) {
+        self.sips = target::is_sips(invite.uri.as_bytes());
         let mut draft =
             core.tx.draft(&mut core.io, &self.flow, Method::Invite, invite.uri.as_bytes(), invite.max_forwards);
         let writer = &mut draft.writer;
@@ -101,7 +103,7 @@ impl Leg {
         writer.header_fmt("To", format_args!("<sip:{}@{}>", invite.to, invite.domain));
         writer.header("Call-ID", invite.call_id.as_bytes());
         writer.header_fmt("CSeq", format_args!("{cseq} INVITE"));
-        writer.header_fmt("Contact", format_args!("<{}>", core.io.our_contact(&self.flow, &invite.from)));
+        writer.header_fmt("Contact", format_args!("<{}>", self.contact(core, &invite.from)));
         writer.header("P-Asserted-Identity", identity.as_bytes());
         writer.header("Allow", ALLOW);
         // Without an offer of ours a reliable response could carry one we can't answer in time.
@@ -136,7 +138,7 @@ impl Leg {
         let Some(dialog) = &mut self.dialog else { return };
         let mut draft = dialog.request(&mut core.io, &mut core.tx, &self.flow, Method::Invite);
         let cseq = dialog.local_cseq;
-        let contact = core.io.our_contact(&self.flow, "");
+        let contact = self.contact(core, "");
         draft.writer.header_fmt("Contact", format_args!("<{contact}>"));
         draft.writer.header("Allow", ALLOW);
         draft.writer.header("Supported", "timer");

@@ -10,11 +10,14 @@ use crate::engine::core::{Core, TimerKey, reason};
 use crate::engine::dialog::{Dialog, NoDialog};
 use crate::engine::flow::Flow;
 use crate::engine::negotiate::Unacceptable;
+use crate::engine::target;
 use crate::engine::transaction::Owner;
 use crate::proto::sdp::Sdp;
+use crate::proto::sip::address::Address;
 use crate::proto::sip::message::Message;
 use crate::proto::sip::method::Method;
 use crate::proto::sip::name::Name;
+use crate::proto::sip::uri::Scheme;
 use crate::proto::sip::writer::Writer;
 use bytes::Bytes;
 use std::time::Duration;
@@ -77,6 +80,7 @@ impl Leg {
         let mut leg = Leg::new(id, call, number, false, flow, sdp_id);
         core.dialogs.insert(dialog.key.clone(), id);
         leg.dialog = Some(dialog);
+        leg.sips = asks_for_sips(request);
         leg.abilities = Abilities::of(request);
         leg.incoming = Some(Box::new(Incoming {
             tx,
@@ -380,7 +384,7 @@ impl Leg {
     pub(super) fn reply_dialog(&self, core: &Core, request: &Message, status: u16) -> Writer {
         let mut writer = self.reply(core, request, status);
         writer.record_routes_of(request);
-        writer.header_fmt("Contact", format_args!("<{}>", core.io.our_contact(&self.flow, "")));
+        writer.header_fmt("Contact", format_args!("<{}>", self.contact(core, "")));
         writer.header("Allow", ALLOW);
         writer.header("Supported", "100rel, timer");
         writer
@@ -398,6 +402,15 @@ impl Abilities {
 pub(super) fn accept(writer: &mut Writer) {
     writer.header("Accept", "application/sdp");
     writer.header("Accept-Encoding", "identity");
+}
+
+/// Whether our Contact in the dialog of an INVITE must be a `sips:` URI (RFC 3261 §12.1.1).
+fn asks_for_sips(invite: &Message) -> bool {
+    let next = match invite.values(Name::RecordRoute).next() {
+        Some(route) => Address::parse(route).is_ok_and(|route| route.uri.scheme == Scheme::Sips),
+        None => invite.contact().is_ok_and(|contact| contact.uri.scheme == Scheme::Sips),
+    };
+    next || target::is_sips(invite.request_uri())
 }
 
 pub(super) fn finish(mut writer: Writer, sdp: Option<Bytes>) -> Bytes {

@@ -5,12 +5,13 @@ use crate::base::ids::TenantId;
 use crate::base::limits;
 use crate::base::now::Now;
 use crate::engine::config::RegistrationLimits;
-use crate::engine::flow::Flow;
+use crate::engine::flow::{Flow, Transport};
 use crate::engine::record::Binding;
 use crate::proto::sip::address::{Address, Contact as Wire};
 use crate::proto::sip::lex::{unfold, unquote};
 use crate::proto::sip::message::Message;
 use crate::proto::sip::name::Name;
+use crate::proto::sip::uri::Scheme;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -47,7 +48,7 @@ pub(super) struct Contact {
 }
 
 impl Request {
-    pub fn read(request: &Message, limits: &RegistrationLimits) -> Result<Request, Refused> {
+    pub fn read(request: &Message, limits: &RegistrationLimits, transport: Transport) -> Result<Request, Refused> {
         let bad = |_| Refused::new(400, "Bad Contact");
         let cseq = request.cseq().map_err(|_| Refused::new(400, "Bad CSeq"))?.number;
         let mut wire = Vec::new();
@@ -66,6 +67,10 @@ impl Request {
                 let is_only = all.len() == 1;
                 let mut contacts: Vec<Contact> = Vec::with_capacity(all.len());
                 for address in all.iter().filter_map(|contact| contact.address()) {
+                    if address.uri.scheme == Scheme::Sips && !transport.is_secure() {
+                        // Its calls would be `sips:` requests on a flow that is not TLS.
+                        return Err(Refused::new(400, "SIPS Contact Without TLS"));
+                    }
                     let contact = Contact::read(&address, is_only, request.expires(), limits)?;
                     // Twice the same contact: the last one counts.
                     contacts.retain(|other| other.key != contact.key);

@@ -1,9 +1,13 @@
 //! From what is written to what is meant: every semantic fault is found, named by its key, and comes with advice.
 
 use super::file::File;
-use super::{Api, ApiAuth, Calls, Config, ConfigError, Http, Journal, Log, Overrides, Rtp, SipListener, locate};
+use super::{
+    Api, ApiAuth, Calls, Config, ConfigError, Http, Journal, Log, Overrides, Rtp, SipListener, TlsPaths, locate,
+};
+use crate::base::limits;
 use crate::engine::config::{AuthConfig, Redirects, RegistrationLimits, SessionTimers};
 use crate::engine::flow::Transport;
+use crate::net::guard::{Network, Rate, Settings};
 use crate::proto::sip::digest::Algorithm;
 use axum::http::HeaderValue;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -41,12 +45,14 @@ impl Checker<'_> {
 pub(super) fn check(origin: &str, text: &str, file: File, overrides: &Overrides) -> Result<Config, Vec<ConfigError>> {
     let mut checker = Checker { origin, text, errors: Vec::new() };
     let sip = listeners(&mut checker, &file, overrides);
+    let tls = tls(&mut checker, &file);
     let rtp = rtp(&mut checker, &file, overrides);
     let http = http(&mut checker, &file, overrides);
     let api = api(&mut checker, &file, http, overrides);
     let calls = calls(&mut checker, &file);
     timers(&mut checker, &file);
     let auth = auth(&mut checker, &file);
+    let guard = guard(&mut checker, &file);
     if let (Some(sip), Some(http)) = (&sip, http) {
         apart(&mut checker, sip, http, overrides);
     }
@@ -69,6 +75,7 @@ pub(super) fn check(origin: &str, text: &str, file: File, overrides: &Overrides)
     Ok(Config {
         data_dir,
         sip,
+        tls,
         rtp,
         http: Http { listen: http },
         api,
@@ -76,6 +83,7 @@ pub(super) fn check(origin: &str, text: &str, file: File, overrides: &Overrides)
         registration,
         session,
         auth,
+        guard,
         journal,
         log,
     })
@@ -116,9 +124,9 @@ fn listeners(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> O
         }
     }
     for (index, listener) in listeners.iter().enumerate() {
-        let Some(other) = listeners[..index]
-            .iter()
-            .find(|other| other.transport == listener.transport && clash(other.bind, listener.bind))
+        // TCP and TLS share their ports.
+        let same_ports = |other: &SipListener| other.transport.is_reliable() == listener.transport.is_reliable();
+        let Some(other) = listeners[..index].iter().find(|other| same_ports(other) && clash(other.bind, listener.bind))
         else {
             continue;
         };
@@ -141,15 +149,27 @@ fn listeners(checker: &mut Checker<'_>, file: &File, overrides: &Overrides) -> O
     Some(listeners)
 }
 
+fn tls(checker: &mut Checker<'_>, file: &File) -> TlsPaths {
+    let path = |text: &Option<String>| text.as_ref().filter(|text| !text.is_empty()).map(PathBuf::from);
+    let (certificate, key) = (path(&file.tls.certificate), path(&file.tls.key));
+    match (&certificate, &key) {
+        (Some(_), None) => checker.fault("tls.certificate", "a certificate is of no use without its key: add tls.key"),
+        (None, Some(_)) => checker.fault("tls.key", "a key is of no use without its certificate: add tls.certificate"),
+        _ => {}
+    }
+    TlsPaths { identity: certificate.zip(key), client_ca: path(&file.tls.client_ca) }
+}
+
 /// `udp:127.0.0.1:5060` or `tcp:[::1]:5060`.
 fn listener(text: &str) -> Result<(Transport, SocketAddr), String> {
-    let advice = "write for example udp:0.0.0.0:5060 or tcp:[::]:5060";
+    let advice = "write for example udp:0.0.0.0:5060 or tls:[::]:5061";
     let text = text.trim();
     let (transport, address) = text.split_once(':').ok_or_else(|| format!("`{text}` is no listener: {advice}"))?;
     let transport = match transport.to_ascii_lowercase().as_str() {
         "udp" => Transport::Udp,
         "tcp" => Transport::Tcp,
-        other => return Err(format!("`{other}` is no transport of this version (udp, tcp): {advice}")),
+        "tls" => Transport::Tls,
+        other => return Err(format!("`{other}` is no transport of this version (udp, tcp, tls): {advice}")),
     };
     let bind: SocketAddr = address.parse().map_err(|_| format!("`{address}` is no address with port: {advice}"))?;
     if is_group(bind.ip()) {
@@ -158,7 +178,7 @@ fn listener(text: &str) -> Result<(Transport, SocketAddr), String> {
     Ok((transport, bind))
 }
 
-/// Whether two sockets of one transport can't be open at once.
+/// Whether two sockets of one kind can't be open at once.
 fn clash(one: SocketAddr, other: SocketAddr) -> bool {
     let same_address = one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && same_address
@@ -374,4 +394,45 @@ pub fn log_filter(text: &str) -> Result<EnvFilter, String> {
         return Err(format!("`{word}` is no level: {advice}"));
     }
     EnvFilter::try_new(text).map_err(|_| format!("`{text}` is no filter: {advice}"))
+}
+
+/// How many seconds' worth of messages a source may send at once.
+const BURST: u32 = 10;
+
+fn guard(checker: &mut Checker<'_>, file: &File) -> Settings {
+    let guard = &file.guard;
+    let most_users = limits::GUARD_USERS as u64;
+    checker.within("guard.stranger_rate", guard.stranger_rate, 10, 100_000);
+    checker.within("guard.registered_rate", guard.registered_rate, 10, 100_000);
+    checker.within("guard.connections", guard.connections, 1, 1_000_000);
+    checker.within("guard.failures", guard.failures, 2, 1_000_000);
+    checker.within("guard.users", guard.users, 2, most_users);
+    checker.within("guard.window", guard.window, 10, 86_400);
+    checker.within("guard.ban", guard.ban, 1, 86_400);
+    let mut trusted: Vec<Network> = Vec::new();
+    for (index, text) in guard.trusted.iter().enumerate() {
+        match text.parse() {
+            Ok(network) => trusted.push(network),
+            Err(advice) => checker
+                .fault(&format!("guard.trusted[{index}]"), format!("`{text}` is no address and no network: {advice}")),
+        }
+    }
+    for (index, scanner) in guard.scanners.iter().enumerate() {
+        if scanner.trim().is_empty() {
+            checker
+                .fault(&format!("guard.scanners[{index}]"), "an empty name is the beginning of every name: remove it");
+        }
+    }
+    let rate = |per_second: u32| Rate::new(per_second, per_second.saturating_mul(BURST));
+    Settings {
+        trusted,
+        strangers: rate(guard.stranger_rate),
+        registered: rate(guard.registered_rate),
+        connections: guard.connections,
+        failures: guard.failures,
+        users: usize::try_from(guard.users).unwrap_or(limits::GUARD_USERS),
+        window: Duration::from_secs(guard.window),
+        ban: Duration::from_secs(guard.ban),
+        scanners: guard.scanners.iter().map(|scanner| scanner.trim().into()).collect(),
+    }
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 pub(super) struct File {
     pub data_dir: String,
     pub sip: Sip,
+    pub tls: Tls,
     pub rtp: Rtp,
     pub http: Http,
     pub api: Api,
@@ -15,6 +16,7 @@ pub(super) struct File {
     pub registration: Registration,
     pub session: Session,
     pub auth: Auth,
+    pub guard: Guard,
     pub journal: Journal,
     pub log: Log,
 }
@@ -33,6 +35,14 @@ pub(super) struct Listen {
     pub advertise: Option<String>,
     #[serde(default = "default_tenant")]
     pub tenant: String,
+}
+
+#[derive(Deserialize, Clone, Default, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tls {
+    pub certificate: Option<String>,
+    pub key: Option<String>,
+    pub client_ca: Option<String>,
 }
 
 #[derive(Deserialize, Clone, PartialEq, Debug)]
@@ -91,6 +101,20 @@ pub(super) struct Auth {
 
 #[derive(Deserialize, Clone, PartialEq, Debug)]
 #[serde(deny_unknown_fields, default)]
+pub(super) struct Guard {
+    pub trusted: Vec<String>,
+    pub stranger_rate: u32,
+    pub registered_rate: u32,
+    pub connections: u32,
+    pub failures: u32,
+    pub users: u64,
+    pub window: u64,
+    pub ban: u64,
+    pub scanners: Vec<String>,
+}
+
+#[derive(Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields, default)]
 pub(super) struct Journal {
     pub fdatasync: bool,
 }
@@ -114,6 +138,7 @@ impl Default for File {
         File {
             data_dir: "./data".to_owned(),
             sip: Sip::default(),
+            tls: Tls::default(),
             rtp: Rtp::default(),
             http: Http::default(),
             api: Api::default(),
@@ -121,6 +146,7 @@ impl Default for File {
             registration: Registration::default(),
             session: Session::default(),
             auth: Auth::default(),
+            guard: Guard::default(),
             journal: Journal::default(),
             log: Log::default(),
         }
@@ -172,6 +198,32 @@ impl Default for Session {
 impl Default for Auth {
     fn default() -> Self {
         Auth { nonce_life: 300, algorithms: vec!["MD5".to_owned(), "SHA-256".to_owned()] }
+    }
+}
+
+impl Default for Guard {
+    fn default() -> Self {
+        let scanners = [
+            "friendly-scanner",
+            "friendly-request",
+            "sipvicious",
+            "sipcli",
+            "sip-scan",
+            "sundayddr",
+            "pplsip",
+            "VaxSIPUserAgent",
+        ];
+        Guard {
+            trusted: ["127.0.0.0/8", "::1"].map(str::to_owned).into(),
+            stranger_rate: 100,
+            registered_rate: 5000,
+            connections: 1000,
+            failures: 10,
+            users: 10,
+            window: 300,
+            ban: 300,
+            scanners: scanners.map(str::to_owned).into(),
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 //! another machine or another hour, but today the exchange would not start.
 
 use super::{Config, ConfigError, Overrides, locate};
+use crate::engine::flow::Transport;
+use crate::net::tls::TlsFiles;
 use std::net::IpAddr;
 
 /// The addresses to listen on that `is_here` denies, each with its place. `origin` and `text` are those of the file.
@@ -23,6 +25,18 @@ pub(super) fn absent(
     wanted.push(("http.listen".to_owned(), flag, config.http.listen.ip()));
     let absent = wanted.into_iter().filter(|(_, _, address)| !address.is_unspecified() && !is_here(*address));
     absent.map(|(key, flag, address)| warning((origin, text), key, flag, address)).collect()
+}
+
+/// What keeps the certificate files named in the configuration from being used, if somebody listens for TLS.
+pub(super) fn unusable_tls((origin, text): (&str, &str), config: &Config) -> Option<ConfigError> {
+    let (certificate, key) = config.tls.identity.clone()?;
+    if !config.sip.iter().any(|listener| listener.transport == Transport::Tls) {
+        return None;
+    }
+    let error = TlsFiles { certificate, key, client_ca: config.tls.client_ca.clone() }.check().err()?.to_string();
+    let (key, what) = error.split_once(": ").unwrap_or(("tls", &error));
+    let message = format!("warning: {what}, and the exchange would not start");
+    Some(ConfigError { origin: origin.to_owned(), at: locate::find(text, key), key: key.to_owned(), message })
 }
 
 fn warning((origin, text): (&str, &str), key: String, flag: Option<&str>, address: IpAddr) -> ConfigError {

@@ -15,6 +15,7 @@ use crate::engine::config::{
     AuthConfig, EngineConfig, EngineLimits, Listener, Redirects, RegistrationLimits, SessionTimers, SipTimers,
 };
 use crate::engine::flow::Transport;
+use crate::net::guard;
 use axum::http::HeaderValue;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -25,6 +26,7 @@ use std::time::Duration;
 pub struct Config {
     pub data_dir: PathBuf,
     pub sip: Vec<SipListener>,
+    pub tls: TlsPaths,
     pub rtp: Rtp,
     pub http: Http,
     pub api: Api,
@@ -32,6 +34,7 @@ pub struct Config {
     pub registration: RegistrationLimits,
     pub session: SessionTimers,
     pub auth: AuthConfig,
+    pub guard: guard::Settings,
     pub journal: Journal,
     pub log: Log,
 }
@@ -44,6 +47,15 @@ pub struct SipListener {
     pub advertise: Option<SocketAddr>,
     /// Name of the tenant a request is for whose domain nobody has.
     pub tenant: String,
+}
+
+/// PEM files for SIP over TLS.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct TlsPaths {
+    /// Certificate and key; None for a certificate of our own making.
+    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Who must have signed a phone's certificate; None: phones need none.
+    pub client_ca: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug)]
@@ -159,7 +171,9 @@ fn read(path: Option<&Path>) -> Result<(String, String), ConfigError> {
 pub fn warnings(path: Option<&Path>, overrides: &Overrides, config: &Config) -> Vec<ConfigError> {
     // The file was there a moment ago; without it the warnings have no place.
     let (origin, text) = read(path).unwrap_or_default();
-    machine::absent((&origin, &text), overrides, config, crate::net::interfaces::is_here)
+    let mut warnings = machine::absent((&origin, &text), overrides, config, crate::net::interfaces::is_here);
+    warnings.extend(machine::unusable_tls((&origin, &text), config));
+    warnings
 }
 
 /// The configuration a text says.

@@ -78,7 +78,7 @@ auth:
   algorithms: [MD4]
 ";
     let expected = [
-        "config.yml:4:7: sip.listen[1].address: `sctp` is no transport of this version (udp, tcp): write for example udp:0.0.0.0:5060 or tcp:[::]:5060",
+        "config.yml:4:7: sip.listen[1].address: `sctp` is no transport of this version (udp, tcp, tls): write for example udp:0.0.0.0:5060 or tls:[::]:5061",
         "config.yml:6:7: sip.listen[2].advertise: `example` is no address with port: write for example 203.0.113.5:5060",
         "config.yml:8:3: rtp.ports: 20000-10000 holds less than two pairs of ports, which one call needs: write for example 10000-20000",
         "config.yml:12:3: registration.min_expires: 100 is more than registration.max_expires (90)",
@@ -231,4 +231,17 @@ rtp:
     let flags = Overrides { sip_listen: vec!["udp:192.0.2.2:5060".to_owned()], ..Overrides::default() };
     let said = here("", &flags);
     assert!(said.len() == 1 && said[0].starts_with(&format!("--sip-listen: {start} 192.0.2.2 {end}")), "{said:?}");
+}
+
+#[test]
+fn the_guard_takes_networks_and_says_what_would_not_work() {
+    let good = "guard:\n  trusted: [192.0.2.0/24, 2001:db8::/32, 203.0.113.7]\n  scanners: []\n  users: 32\n";
+    assert_eq!(from_text("config.yml", good, &Overrides::default()).unwrap().guard.trusted.len(), 3);
+    let bad = "guard:\n  trusted: [office]\n  users: 33\n  scanners: [\"\"]\n";
+    let found = faults(bad);
+    let says = |text: &str| assert!(found.iter().any(|fault| fault.starts_with(text)), "{text} in {found:?}");
+    says("config.yml:3:3: guard.users: 33 is out of range: use 2 to 32");
+    says("config.yml:2:3: guard.trusted[0]: `office` is no address and no network: write for example 192.0.2.0/24");
+    says("config.yml:4:3: guard.scanners[0]: an empty name is the beginning of every name");
+    assert_eq!(found.len(), 3);
 }

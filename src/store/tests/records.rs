@@ -45,7 +45,7 @@ fn every_record_reads_back_as_it_was_written() {
 fn a_binding_comes_back_after_a_restart_as_it_was() {
     let (dir, store) = office();
     let mut v6 = binding("1001", "tcp", 9);
-    v6.flow.transport = Transport::Tcp;
+    v6.flow.transport = Transport::Tls;
     v6.flow.local = "2001:db8::1".parse().unwrap();
     v6.flow.remote = "[2001:db8::7]:40000".parse().unwrap();
     v6.flow.connection = Some(ConnectionId(17));

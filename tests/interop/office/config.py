@@ -7,6 +7,8 @@ KEYS = {
     "max_contacts": ("registration", "max_contacts"),
     "algorithms": ("auth", "algorithms"),
     "max_calls": ("calls", "max"),
+    "trusted": ("guard", "trusted"),
+    "scanners": ("guard", "scanners"),
 }
 
 

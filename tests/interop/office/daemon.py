@@ -40,6 +40,7 @@ class Daemon:
         self.binary = binary(profile)
         self.sip_udp = f"127.0.0.1:{free_port()}"
         self.sip_tcp = f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"
+        self.sip_tls = f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"
         self.http = f"127.0.0.1:{free_port(socket.SOCK_STREAM)}"
         self.rtp_ports = rtp_ports or rtp_range()
         self.config = self.directory / "config.yml"
@@ -52,7 +53,7 @@ class Daemon:
         return [
             str(self.binary), "run", "--config", str(self.config), "--data-dir", str(self.data),
             "--sip-listen", f"udp:{self.sip_udp}", "--sip-listen", f"tcp:{self.sip_tcp}",
-            "--http-listen", self.http, "--rtp-ports", self.rtp_ports, *self.arguments,
+            "--sip-listen", f"tls:{self.sip_tls}", "--http-listen", self.http, "--rtp-ports", self.rtp_ports, *self.arguments,
         ]
 
     def start(self, within=20.0):

@@ -63,7 +63,7 @@ class Office:
         self.api.wait(question, lambda answer: answer is registered, f"{number} registered: {registered}", 3.0)
 
     def server(self, transport):
-        return self.daemon.sip_tcp if transport == "tcp" else self.daemon.sip_udp
+        return {"udp": self.daemon.sip_udp, "tcp": self.daemon.sip_tcp, "tls": self.daemon.sip_tls}[transport]
 
     def name(self, number):
         self.phones += 1

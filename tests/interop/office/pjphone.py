@@ -136,7 +136,8 @@ class Phone:
         bind = pj.TransportConfig()
         bind.boundAddress = "127.0.0.1"
         bind.publicAddress = "127.0.0.1"
-        kind = {"udp": pj.PJSIP_TRANSPORT_UDP, "tcp": pj.PJSIP_TRANSPORT_TCP}[transport]
+        kinds = {"udp": pj.PJSIP_TRANSPORT_UDP, "tcp": pj.PJSIP_TRANSPORT_TCP, "tls": pj.PJSIP_TRANSPORT_TLS}
+        kind = kinds[transport]
         self.transport_id = self.endpoint.transportCreate(kind, bind)
         self.transport = transport
         self.endpoint.audDevManager().setNullDev()
@@ -149,7 +150,7 @@ class Phone:
         self.account = Account(self)
 
     def suffix(self):
-        return ";transport=tcp" if self.transport == "tcp" else ""
+        return "" if self.transport == "udp" else f";transport={self.transport}"
 
     def media_config(self, config):
         config.mediaConfig.transportConfig.boundAddress = "127.0.0.1"
