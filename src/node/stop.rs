@@ -57,15 +57,16 @@ impl Signals {
 /// Waits for the first signal, then brings the calls to an end, or hears the second signal.
 pub async fn drain(signals: &mut Signals, running: &Running, stats: &Stats, grace: Duration) -> End {
     signals.next().await;
-    let calls = stats.calls.get();
-    tracing::info!(
-        "stopping: no new calls; {calls} running calls may go on for {} s. Again to stop at once",
-        grace.as_secs()
-    );
     let end = async {
         if running.order(Command::Drain).await.is_err() {
             return;
         }
+        // Said when it is true: a call of a moment before is one of those that go on.
+        let calls = stats.calls.get();
+        tracing::info!(
+            "stopping: no new calls; {calls} running calls may go on for {} s. Again to stop at once",
+            grace.as_secs()
+        );
         wait_until(grace, || stats.calls.get() == 0).await;
         if stats.calls.get() > 0 {
             tracing::info!("hanging up {} calls", stats.calls.get());
