@@ -44,7 +44,9 @@ use tokio::sync::{mpsc, oneshot};
 /// Messages of connections taken in one turn.
 const TURN: usize = 256;
 /// How long what nobody waits for may wait for company: the wake-up of another thread costs more than most messages.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(50);
+/// How long after giving ports back their totals are looked for, if nothing else comes: a call is over with them.
+const TOTALS: Duration = Duration::from_millis(5);
 /// So many of a kind are company enough.
 const COMPANY: usize = 64;
 /// Datagrams that wait for a full socket; beyond it they are lost, as on any full link, and counted.
@@ -389,7 +391,7 @@ impl Driver {
         if !self.releases.is_empty() {
             (self.outlets.media)(self.releases.drain(..));
         }
-        self.outstanding.until = (self.outstanding.totals > 0).then(|| clock::mono() + PATIENCE);
+        self.outstanding.until = (self.outstanding.totals > 0).then(|| clock::mono() + TOTALS);
     }
 
     fn hand_over_records(&mut self) {

@@ -59,6 +59,7 @@ def test_health_and_metrics(office):
 def test_a_call_has_a_trace_that_explains_it(office):
     caller = office.phone("1101")
     assert caller.call("1102").wait_end() in (404, 480)
+    office.api.wait_idle()
     office.extension("1102")
     callee = office.phone("1102")
     out = caller.call("1102")
