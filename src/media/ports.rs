@@ -118,14 +118,20 @@ impl<E: Fn(MediaEvent)> Pool<E> {
     /// Whether few ports are left: less than a quarter of what is usually ahead, and once that is told less than half. A small
     /// range is granted as a whole and nothing rests behind it: that alone is no shortage.
     fn is_low(&self, address: usize) -> bool {
+        self.has_less_than_one_in(if self.told { 2 } else { 4 }, address)
+    }
+
+    fn has_less_than_one_in(&self, parts: usize, address: usize) -> bool {
         let usual = self.policy.ahead.min(self.policy.most).min(self.table.len() / self.stock.len());
-        let parts = if self.told { 2 } else { 4 };
         self.table.ahead(address).load(Ordering::Acquire) * parts < usual
     }
 
     fn fill_address(&mut self, address: usize, now: Micros) -> Result<(), Dry> {
+        // Then all that is missing is made up for at once: a flood of calls uses a handful of ports in less time than it takes
+        // this thread to wake up.
+        let is_scarce = self.has_less_than_one_in(2, address);
         while self.table.ahead(address).load(Ordering::Acquire) < self.policy.ahead {
-            let port = self.next(address, now)?;
+            let port = self.next(address, now, is_scarce)?;
             if let Some(slot) = self.table.get(port) {
                 self.table.ahead(address).fetch_add(1, Ordering::AcqRel);
                 slot.set_state(State::Granted);
@@ -135,9 +141,9 @@ impl<E: Fn(MediaEvent)> Pool<E> {
         Ok(())
     }
 
-    /// A port to grant: one that has rested, else one never used, else one another program may have left, else, when
-    /// few are left, the one that has rested longest.
-    fn next(&mut self, address: usize, now: Micros) -> Result<PortId, Dry> {
+    /// A port to grant: one that has rested, else one never used, else one another program may have left, else, when they
+    /// are scarce, the one that has rested longest.
+    fn next(&mut self, address: usize, now: Micros, is_scarce: bool) -> Result<PortId, Dry> {
         let stock = &mut self.stock[address];
         if let Some(port) = due(&mut stock.resting, now) {
             return Ok(port);
@@ -167,7 +173,7 @@ impl<E: Fn(MediaEvent)> Pool<E> {
             }
         }
         // The times in the queue are those of a whole rest.
-        let early = if self.is_low(address) { self.policy.rest.saturating_sub(SHORTEST_REST) } else { Duration::ZERO };
+        let early = if is_scarce { self.policy.rest.saturating_sub(SHORTEST_REST) } else { Duration::ZERO };
         let stock = &mut self.stock[address];
         if let Some(port) = due(&mut stock.resting, now + early) {
             return Ok(port);
