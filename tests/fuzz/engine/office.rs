@@ -92,7 +92,8 @@ fn config(bits: u8, epoch: u64) -> EngineConfig {
         advertise: None,
         tenant: TenantId(1),
     };
-    let mut config = EngineConfig::new(epoch, [(0, Transport::Udp), (1, Transport::Tcp)].map(listener).to_vec());
+    let listeners = [(0, Transport::Udp), (1, Transport::Tcp), (2, Transport::Tls)];
+    let mut config = EngineConfig::new(epoch, listeners.map(listener).to_vec());
     if bits & 1 != 0 {
         config.limits = EngineLimits { calls: 2, bindings: 3, transactions: 8 };
     }
@@ -146,6 +147,7 @@ impl Office {
             extension: number(phone).into(),
             key: uri.clone(),
             uri,
+            params: "".into(),
             q: 1000,
             flow: self.flow(phone),
             expires: Timestamp(WALL + 3_600_000_000),
@@ -169,9 +171,14 @@ impl Office {
 
     pub fn flow(&self, phone: usize) -> Flow {
         let is_stream = phone == 1;
+        let (listener, transport) = match (is_stream, self.config & 16) {
+            (false, _) => (0, Transport::Udp),
+            (true, 0) => (1, Transport::Tcp),
+            (true, _) => (2, Transport::Tls),
+        };
         Flow {
-            listener: ListenerId(u16::from(is_stream)),
-            transport: if is_stream { Transport::Tcp } else { Transport::Udp },
+            listener: ListenerId(listener),
+            transport,
             local: SERVER,
             remote: address(phone),
             connection: is_stream.then_some(ConnectionId(self.connections[phone])),
@@ -329,7 +336,7 @@ impl Office {
                 }
             }
             Output::Event(event) => self.books.event(&event),
-            Output::Done { .. } => {}
+            Output::Done { .. } | Output::Suspect(_) => {}
         }
     }
 
