@@ -21,7 +21,7 @@ ENV STROWGER_CONFIG=/etc/strowger/config.yml \
     STROWGER_DATA_DIR=/var/lib/strowger
 USER 65532:65532
 VOLUME /var/lib/strowger
-EXPOSE 5060/udp 5060/tcp 10000-20000/udp
+EXPOSE 5060/udp 5060/tcp 5061/tcp 10000-20000/udp
 # Running calls may go on for calls.drain_grace seconds: give `docker stop` longer than that.
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=10s --start-period=20s --retries=3 CMD ["/usr/local/bin/strowger", "health"]
