@@ -145,13 +145,14 @@ async fn serve(config: Config, files: Files) -> Result<ExitCode> {
         announce(&listeners, http_address);
         systemd.ready();
     }
-    tokio::spawn(tasks::give_signs_of_life(systemd.clone(), running.clone()));
+    let signs = tokio::spawn(tasks::give_signs_of_life(systemd.clone(), running.clone()));
 
     let end = tokio::select! {
         end = stop::drain(&mut signals, &running, &shared.stats, config.calls.drain_grace, &systemd) => end,
         _ = ended => End::Defect,
     };
     drop(stop_api);
+    signs.abort();
     stop::finish(end, running, thread).await
 }
 
