@@ -13,7 +13,7 @@ pub mod proto;
 pub mod api;
 #[cfg(feature = "daemon")]
 pub mod board;
-#[cfg(feature = "daemon")]
+#[cfg(feature = "media")]
 pub mod media;
 #[cfg(feature = "daemon")]
 pub mod net;

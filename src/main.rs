@@ -49,6 +49,8 @@ enum Command {
     Run,
     /// Check the configuration and say everything that is wrong with it, also addresses this machine does not have.
     Check,
+    /// Ask the running exchange whether all is well (/healthz); fails and says why if not.
+    Health,
     /// List, add and remove extensions, and change their passwords.
     Extensions {
         /// Whose extensions.
@@ -182,6 +184,7 @@ fn act(cli: Cli) -> Result<ExitCode> {
             warnings.iter().for_each(|warning| eprintln!("{warning}"));
             println!("The configuration is valid.");
         }
+        Command::Health => println!("{}", node::health::ask(config.http.listen)?),
         Command::Extensions { tenant, command } => extensions(&config, &tenant, command)?,
         Command::Bans { command } => bans(&config, command)?,
         Command::Tenants { command } => tenants(&config, command)?,

@@ -4,12 +4,12 @@
 //! Who owns what: the pool thread binds sockets and grants ports; each media thread owns the state of the ports it
 //! serves; the handle, on the engine's thread, knows which thread serves which port. They share the table of slots.
 
-mod counters;
+pub mod counters;
 mod handle;
-mod latch;
+pub mod latch;
 mod ports;
-mod relay;
-mod slot;
+pub mod relay;
+pub mod slot;
 mod sys;
 mod thread;
 

@@ -258,6 +258,7 @@ impl Driver {
                     // Whoever waited may have gone.
                     let _ = done.send(());
                 }
+                Order::Beat { done } => drop(done.send(())),
                 Order::Stop => self.is_stopped = true,
             }
         }

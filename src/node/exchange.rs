@@ -51,6 +51,23 @@ impl Running {
         Ok(())
     }
 
+    /// Waits until the engine's thread has done what it was given before.
+    pub async fn beat(&self) -> Result<(), Unavailable> {
+        let (done, beaten) = oneshot::channel();
+        self.inbox.order(Order::Beat { done }).map_err(|_| Unavailable("it is overloaded".to_owned()))?;
+        beaten.await.map_err(|_| Unavailable("it is stopping".to_owned()))
+    }
+
+    /// Whether the engine's thread and all media threads live; does not return while the engine's hangs.
+    pub async fn is_alive(&self) -> bool {
+        self.beat().await.is_ok() && self.is_media_alive()
+    }
+
+    fn is_media_alive(&self) -> bool {
+        let media = self.media.lock().unwrap_or_else(PoisonError::into_inner);
+        media.as_ref().is_none_or(MediaPlane::is_alive)
+    }
+
     pub async fn order(&self, command: Command) -> Result<CommandResult, Unavailable> {
         let (done, result) = oneshot::channel();
         let order = Order::Command { command, done };
@@ -77,8 +94,7 @@ impl Exchange for Running {
                     .to_owned(),
             );
         }
-        let media = self.media.lock().unwrap_or_else(PoisonError::into_inner);
-        if media.as_ref().is_some_and(|media| !media.is_alive()) {
+        if !self.is_media_alive() {
             troubles.push("a media thread has ended, its calls are silent: restart the daemon".to_owned());
         }
         troubles

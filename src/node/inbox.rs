@@ -36,6 +36,10 @@ pub enum Order {
         directory: Arc<Directory>,
         done: oneshot::Sender<()>,
     },
+    /// Answered when everything given before it is done: the engine's thread is alive.
+    Beat {
+        done: oneshot::Sender<()>,
+    },
     /// The engine's thread ends.
     Stop,
 }

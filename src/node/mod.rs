@@ -11,12 +11,14 @@ pub mod exchange;
 pub mod figures;
 pub mod files;
 pub mod first_start;
+pub mod health;
 pub mod inbox;
 pub mod rest;
 pub mod sockets;
 pub mod start;
 pub mod stats;
 pub mod stop;
+pub mod systemd;
 pub mod tasks;
 
 pub use start::run;

@@ -34,6 +34,7 @@ use crate::node::inbox::Inbox;
 use crate::node::sockets::{Sockets, reachable, rehome};
 use crate::node::stats::Stats;
 use crate::node::stop::{self, End, Signals};
+use crate::node::systemd::Systemd;
 use crate::node::tasks;
 use crate::store::Store;
 use crate::store::recovery::Recovery;
@@ -89,6 +90,7 @@ struct Shared {
 
 async fn serve(config: Config, files: Files) -> Result<ExitCode> {
     let mut signals = Signals::new()?;
+    let systemd = Arc::new(Systemd::from_environment()?);
     let (store, recovery) = open_store(&config.data_dir).await?;
     let sockets = Sockets::bind(&config, &store.tenants().await?)?;
     let listeners = sockets.listeners.clone();
@@ -138,13 +140,19 @@ async fn serve(config: Config, files: Files) -> Result<ExitCode> {
     let running = Arc::new(Running::new(&shared.inbox, &store, &writer, media, version));
     let stop_api = serve_api(&config, http, &running, &shared).await?;
     tokio::spawn(tasks::watch(running.clone(), bans));
-    announce(&listeners, http_address);
+    // It answers when the bindings of before are its own. If it never does, `ended` says why below.
+    if running.beat().await.is_ok() {
+        announce(&listeners, http_address);
+        systemd.ready();
+    }
+    let signs = tokio::spawn(tasks::give_signs_of_life(systemd.clone(), running.clone()));
 
     let end = tokio::select! {
-        end = stop::drain(&mut signals, &running, &shared.stats, config.calls.drain_grace) => end,
+        end = stop::drain(&mut signals, &running, &shared.stats, config.calls.drain_grace, &systemd) => end,
         _ = ended => End::Defect,
     };
     drop(stop_api);
+    signs.abort();
     stop::finish(end, running, thread).await
 }
 

@@ -6,6 +6,7 @@ use crate::engine::io::Command;
 use crate::node::exchange::Running;
 use crate::node::inbox::Order;
 use crate::node::stats::Stats;
+use crate::node::systemd::Systemd;
 use anyhow::{Result, bail};
 use std::io;
 use std::process::ExitCode;
@@ -55,8 +56,9 @@ impl Signals {
 }
 
 /// Waits for the first signal, then brings the calls to an end, or hears the second signal.
-pub async fn drain(signals: &mut Signals, running: &Running, stats: &Stats, grace: Duration) -> End {
+pub async fn drain(signals: &mut Signals, running: &Running, stats: &Stats, grace: Duration, systemd: &Systemd) -> End {
     signals.next().await;
+    systemd.stopping();
     let end = async {
         if running.order(Command::Drain).await.is_err() {
             return;

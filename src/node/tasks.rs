@@ -5,6 +5,7 @@ use crate::engine::io::Command;
 use crate::node::bans::BanKeeper;
 use crate::node::events::EventQueue;
 use crate::node::exchange::Running;
+use crate::node::systemd::Systemd;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -48,4 +49,13 @@ pub async fn watch(running: Arc<Running>, mut bans: BanKeeper) {
             Err(_) => {}
         }
     }
+}
+
+/// Tells systemd's watchdog, if there is one, that the exchange lives.
+pub async fn give_signs_of_life(systemd: Arc<Systemd>, running: Arc<Running>) {
+    let is_alive = || {
+        let running = running.clone();
+        async move { running.is_alive().await }
+    };
+    systemd.give_signs_of_life(is_alive).await;
 }

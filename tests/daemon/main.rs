@@ -7,4 +7,5 @@ mod phone;
 mod process;
 mod start;
 mod stop;
+mod systemd;
 mod tls;

@@ -108,7 +108,7 @@ impl Home {
 }
 
 impl Daemon {
-    fn spawn(command: &mut Command) -> Daemon {
+    pub fn spawn(command: &mut Command) -> Daemon {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (sender, lines) = sync_channel(10_000);
         let streams: [Box<dyn Read + Send>; 2] =

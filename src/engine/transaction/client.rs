@@ -16,6 +16,7 @@ use crate::proto::sip::name::Name;
 use crate::proto::sip::uri::Uri;
 use crate::proto::sip::writer::Writer;
 use bytes::Bytes;
+use memchr::memmem;
 use std::time::Duration;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -181,6 +182,10 @@ impl Transactions {
     pub(super) fn response(&mut self, io: &mut Io, flow: Flow, message: Message) -> Happening {
         let Some(id) = self.match_client(&flow, &message) else { return stray(flow, message) };
         let Some(client) = self.clients.get_mut(&id) else { return Happening::Nothing };
+        // Only an INVITE's response makes dialogs.
+        if client.invite && !client.request.is_empty() && !repeats(&client.request, &message) {
+            return Happening::Nothing;
+        }
         let status = message.status().unwrap_or(0);
         let owner = client.owner;
         let reliable = client.flow.transport.is_reliable();
@@ -340,6 +345,21 @@ fn stray(flow: Flow, message: Message) -> Happening {
         return Happening::Stray { flow, message };
     }
     Happening::Nothing
+}
+
+/// Whether a response has its request's Call-ID and From tag (RFC 3261 §8.2.6.2). One that has others would put a dialog of
+/// its sender's choice, maybe somebody else's, into our index.
+fn repeats(request: &[u8], response: &Message) -> bool {
+    // As our writer writes them.
+    let field = |name: &[u8]| {
+        let at = memmem::find(request, name)? + name.len();
+        let length = memchr::memchr(b'\r', &request[at..])?;
+        Some(&request[at..at + length])
+    };
+    let from = response.from().ok();
+    let tag = from.as_ref().and_then(|from| from.tag()).unwrap_or_default();
+    let ours = field(b"\r\nFrom: ").and_then(|ours| ours.strip_suffix(tag));
+    field(b"\r\nCall-ID: ") == Some(response.call_id()) && ours.is_some_and(|rest| rest.ends_with(b";tag="))
 }
 
 /// A request that shares the INVITE's branch: its CANCEL (RFC 3261 §9.1) or the ACK of a failure (§17.1.1.3).
